@@ -1,0 +1,74 @@
+"""A fresh hub process for a benchmark, and what it uses: CPU seconds, memory, time until ready."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+ACCOUNT = "111111111111"
+REGION = "us-east-1"
+
+
+class Hub:
+    """`settings` is the hub file; listen address and data folder are filled in."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="crossbus-bench-")
+        self._settings = settings
+        self.port = 0
+        self.ready_s = 0.0
+
+    def __enter__(self) -> Self:
+        folder = Path(self._folder.name)
+        path = folder / "hub.yaml"
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "accounts": [{"id": ACCOUNT}],
+                    "regions": [REGION],
+                    "quotas": "raised",
+                    **self._settings,
+                    "listen": {"host": "127.0.0.1", "port": 0},
+                    "data_folder": str(folder / "data"),
+                }
+            )
+        )
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "router", "serve", str(path)], stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            entry = json.loads(line)
+            if entry["event"] == "hub.ready":
+                self.port = entry["port"]
+                break
+        else:
+            raise RuntimeError("the hub did not start")
+        self.ready_s = time.perf_counter() - started
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self._folder.cleanup()
+
+    def cpu_s(self) -> float:
+        """User and system CPU that the hub has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def anonymous_mb(self) -> float:
+        """Resident anonymous memory (the mapped store is page cache and not counted)."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError("this system does not report RssAnon")

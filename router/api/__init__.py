@@ -1,0 +1,1 @@
+"""The EventBridge face: one short function an action, grouped by noun as in the catalog."""

@@ -1,0 +1,60 @@
+"""CreateEventBus, DeleteEventBus, DescribeEventBus, ListEventBuses."""
+
+from typing import Any
+
+from router.api.access import Access
+from router.api.pages import page
+from router.aws.service import Caller
+from router.catalog import tags
+from router.catalog.model import Bus
+from router.core.event import Location
+from router.errors import ValidationException
+
+_ATTRIBUTES = ("KmsKeyIdentifier", "DeadLetterConfig", "LogConfig")
+
+
+async def create_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    if request.get("EventSourceName") is not None:
+        raise ValidationException(
+            "Parameter EventSourceName is not valid. Reason: this hub has no partner event sources."
+        )
+    bus = await access.catalog.create_bus(
+        Location(caller.account, caller.region),
+        request["Name"],
+        description=request.get("Description"),
+        tags_given=tags.from_request(request.get("Tags") or ()),
+        attributes={name: request[name] for name in _ATTRIBUTES if request.get(name) is not None},
+    )
+    answer = {"EventBusArn": bus.arn, **bus.attributes}
+    return answer if bus.description is None else {**answer, "Description": bus.description}
+
+
+async def delete_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    await access.catalog.delete_bus(Location(caller.account, caller.region), request["Name"])
+    return {}
+
+
+async def describe_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    bus = access.bus(caller, request.get("Name"), "events:DescribeEventBus")
+    return {**_item(bus), **bus.attributes}
+
+
+async def list_event_buses(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    location = Location(caller.account, caller.region)
+    names, more = page(access.catalog.bus_names(location), request, "ListEventBuses", str(location))
+    found = [access.catalog.bus(location, name) for name in names]
+    return {"EventBuses": [_item(bus) for bus in found if bus is not None], **more}
+
+
+def _item(bus: Bus) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "Name": bus.name,
+        "Arn": bus.arn,
+        "CreationTime": bus.created_ms,
+        "LastModifiedTime": bus.modified_ms,
+    }
+    if bus.description is not None:
+        item["Description"] = bus.description
+    if bus.policy is not None:
+        item["Policy"] = bus.policy
+    return item

@@ -1,0 +1,215 @@
+"""The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state.
+
+JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
+`after` goes on where a page ended.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from router import __version__
+from router.catalog.catalog import Catalog
+from router.core.event import envelope
+from router.dead_letters import DeadLetters
+from router.errors import ApiError, ResourceNotFoundException, ValidationException
+from router.lanes import DeadLetter
+from router.pipeline import Pipeline
+from router.simulator.inbox import Inbox
+from router.simulator.inboxes import Inboxes
+from router.simulator.records import Message
+from router.world import iso_ms
+
+_PAGE_MAX = 1000
+_encode = msgspec.json.Encoder().encode
+
+
+class _NotFound(ResourceNotFoundException):
+    status = 404
+
+
+class _Query:
+    """A request's query parameters, read with their bounds."""
+
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self._query = query
+
+    def text(self, name: str) -> str:
+        value = self._query.get(name)
+        if not value:
+            raise ValidationException(f"expected the query parameter `{name}`, got none")
+        return value
+
+    def number(self, name: str, default: int, largest: int) -> int:
+        value = self._query.get(name, str(default))
+        if re.fullmatch(r"[0-9]{1,19}", value) is None or int(value) > largest:
+            raise ValidationException(f"expected a number from 0 to {largest}, got {value[:40]!r} - at `{name}`")
+        return int(value)
+
+
+_Action = Callable[["HubApi", _Query, bytes, str], Awaitable[Any]]
+
+
+class HubApi:
+    """One short method an action."""
+
+    def __init__(
+        self,
+        *,
+        inboxes: Inboxes,
+        dead_letters: DeadLetters,
+        pipeline: Pipeline,
+        catalog: Catalog,
+        state: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._inboxes = inboxes
+        self._dead_letters = dead_letters
+        self._pipeline = pipeline
+        self._catalog = catalog
+        self._state = state
+
+    async def call(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> bytes:
+        """The answer to one request. Raises ApiError."""
+        for wanted, pattern, action in _ACTIONS:
+            match = pattern.fullmatch(path)
+            if match is not None and wanted == method:
+                return _encode(await action(self, _Query(query), body, match.groupdict().get("number", "")))
+        known = ", ".join(sorted({f"{method} /_hub/v1/{pattern.pattern}" for method, pattern, _ in _ACTIONS}))
+        raise _NotFound(f"there is nothing at {method} /_hub/v1/{path[:200]}; there is {known}")
+
+    async def status(self, _query: _Query, _body: bytes, _number: str) -> Any:
+        return {
+            "version": __version__,
+            "pending": self._pipeline.lanes.pending,
+            "parked": self._pipeline.lanes.parked,
+            "in_flight": self._pipeline.in_flight,
+            "dead_letters": self._dead_letters.count,
+            **self._state(),
+        }
+
+    async def inboxes(self, _query: _Query, _body: bytes, _number: str) -> Any:
+        rows = [
+            {"arn": inbox.record.arn, "kind": inbox.record.kind, "count": inbox.count} for inbox in self._inboxes.all()
+        ]
+        return {"inboxes": sorted(rows, key=lambda row: str(row["arn"]))}
+
+    def _inbox(self, query: _Query) -> Inbox:
+        arn = query.text("arn")
+        found = self._inboxes.find(arn)
+        if found is None:
+            raise _NotFound(f"There is no inbox {arn}.")
+        return found
+
+    async def messages(self, query: _Query, _body: bytes, _number: str) -> Any:
+        inbox = self._inbox(query)
+        after = query.number("after", 0, 2**63 - 1)
+        limit = query.number("limit", 100, _PAGE_MAX)
+        rows = self._inboxes.read(inbox.record.arn, after=after, limit=limit) if limit else []
+        return {"messages": [_message(row.position, row.message) for row in rows]}
+
+    async def purge(self, query: _Query, _body: bytes, _number: str) -> Any:
+        inbox = self._inbox(query)
+        count = inbox.count
+        await self._inboxes.purge(inbox.record.arn)
+        return {"purged": count}
+
+    async def letters(self, query: _Query, _body: bytes, _number: str) -> Any:
+        after = query.number("after", 0, 2**63 - 1)
+        limit = query.number("limit", 100, _PAGE_MAX)
+        rows = self._dead_letters.page(after, limit) if limit else []
+        return {
+            "count": self._dead_letters.count,
+            "dead_letters": [_summary(number, letter) for number, letter in rows],
+        }
+
+    async def letter(self, _query: _Query, _body: bytes, number: str) -> Any:
+        letter = self._dead_letters.get(int(number))
+        return {**_summary(int(number), letter), "event": msgspec.Raw(envelope(letter.accepted.event))}
+
+    async def redrive(self, _query: _Query, _body: bytes, number: str) -> Any:
+        await self._redrive(int(number))
+        return {"redriven": 1, "failed": []}
+
+    async def redrive_all(self, _query: _Query, body: bytes, _number: str) -> Any:
+        rule_arn = _rule_filter(body)
+        redriven = 0
+        failed: list[dict[str, Any]] = []
+        after = 0
+        while rows := self._dead_letters.page(after, 100):
+            for number, letter in rows:
+                if rule_arn is not None and letter.rule_arn != rule_arn:
+                    continue
+                try:
+                    await self._redrive(number)
+                    redriven += 1
+                except ApiError as error:
+                    failed.append({"number": number, "reason": error.message})
+            after = rows[-1][0]
+        return {"redriven": redriven, "failed": failed[:100], "failed_count": len(failed)}
+
+    async def _redrive(self, number: int) -> None:
+        await self._dead_letters.redrive(
+            number,
+            lanes=self._pipeline.lanes,
+            target_exists=lambda rule, target: self._catalog.target(rule, target) is not None,
+        )
+
+
+_ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
+    ("GET", re.compile("status"), HubApi.status),
+    ("GET", re.compile("inboxes"), HubApi.inboxes),
+    ("GET", re.compile("inboxes/messages"), HubApi.messages),
+    ("DELETE", re.compile("inboxes/messages"), HubApi.purge),
+    ("GET", re.compile("dead-letters"), HubApi.letters),
+    ("POST", re.compile("dead-letters/redrive"), HubApi.redrive_all),
+    ("GET", re.compile("dead-letters/(?P<number>[0-9]{1,18})"), HubApi.letter),
+    ("POST", re.compile("dead-letters/(?P<number>[0-9]{1,18})/redrive"), HubApi.redrive),
+)
+
+
+def _rule_filter(body: bytes) -> str | None:
+    try:
+        request = msgspec.json.decode(body, type=dict[str, str]) if body else {}
+    except msgspec.MsgspecError as error:
+        raise ValidationException(f'expected {{}} or {{"rule_arn": "…"}}: {error}') from error
+    unknown = set(request) - {"rule_arn"}
+    if unknown:
+        raise ValidationException(f'expected {{}} or {{"rule_arn": "…"}}, got the key {sorted(unknown)[0]!r}')
+    return request.get("rule_arn")
+
+
+def _message(position: int, message: Message) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "position": position,
+        "id": message.id,
+        "sent_at": iso_ms(message.sent_ms),
+        "body": message.body.decode(errors="replace"),
+    }
+    if message.attributes:
+        row["attributes"] = {
+            name: value if isinstance(value, str) else value.hex() for name, (_, value) in message.attributes.items()
+        }
+    if message.event_id is not None:
+        row["event_id"] = message.event_id
+    return row
+
+
+def _summary(number: int, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "number": number,
+        "event_id": letter.accepted.event.id,
+        "rule_arn": letter.rule_arn,
+        "target_id": letter.target_id,
+        "target_arn": letter.target_arn,
+        "code": letter.code,
+        "message": letter.message,
+        "attempts": letter.attempts,
+        "condition": letter.condition,
+        "queue_failure": letter.queue_failure,
+        "dead_at": iso_ms(letter.dead_ms),
+        "bus": letter.accepted.bus,
+        "account": letter.accepted.location.account,
+        "region": letter.accepted.location.region,
+    }

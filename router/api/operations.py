@@ -1,0 +1,53 @@
+"""The EventBridge actions by name, ready for the wire. One more action is one more line."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from router.api import buses, patterns, permissions, rules, tags, targets
+from router.api.access import Access
+from router.aws.service import Caller
+from router.catalog.catalog import Catalog
+
+Operation = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
+_Action = Callable[[Access, Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+_ACTIONS: Mapping[str, _Action] = {
+    "CreateEventBus": buses.create_event_bus,
+    "DeleteEventBus": buses.delete_event_bus,
+    "DescribeEventBus": buses.describe_event_bus,
+    "ListEventBuses": buses.list_event_buses,
+    "PutRule": rules.put_rule,
+    "DescribeRule": rules.describe_rule,
+    "ListRules": rules.list_rules,
+    "EnableRule": rules.enable_rule,
+    "DisableRule": rules.disable_rule,
+    "DeleteRule": rules.delete_rule,
+    "PutTargets": targets.put_targets,
+    "RemoveTargets": targets.remove_targets,
+    "ListTargetsByRule": targets.list_targets_by_rule,
+    "ListRuleNamesByTarget": targets.list_rule_names_by_target,
+    "TestEventPattern": patterns.test_event_pattern,
+    "PutPermission": permissions.put_permission,
+    "RemovePermission": permissions.remove_permission,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+    "ListTagsForResource": tags.list_tags_for_resource,
+}
+
+
+def operations(
+    catalog: Catalog, *, organization: Callable[[str], str | None] = lambda account: None
+) -> dict[str, Operation]:
+    """Every action of the control plane. Requests come checked against the API's model.
+
+    `organization` gives the organization that an account belongs to, for conditions on `aws:PrincipalOrgID`.
+    """
+    access = Access(catalog, organization)
+    return {name: _bound(action, access) for name, action in _ACTIONS.items()}
+
+
+def _bound(action: _Action, access: Access) -> Operation:
+    async def operation(caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+        return await action(access, caller, request)
+
+    return operation

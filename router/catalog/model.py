@@ -1,0 +1,94 @@
+"""The configured things as values, in the API's own words: the same types are read from the hub file, kept in the store
+and answered by the API. Nothing here checks rules between things; that is the catalog's work.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from router.core.event import Location
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1600)]
+_Input = Annotated[str, msgspec.Meta(max_length=8192)]
+_Path = Annotated[str, msgspec.Meta(max_length=256)]
+_TargetId = Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]{1,64}$")]
+
+RuleState = Literal["ENABLED", "DISABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"]
+
+
+class InputTransformer(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    input_template: Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+    input_paths_map: Annotated[dict[str, _Path], msgspec.Meta(max_length=100)] = {}
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    maximum_retry_attempts: Annotated[int, msgspec.Meta(ge=0, le=185)] | None = None
+    maximum_event_age_in_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] | None = None
+
+
+class DeadLetterConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    arn: str | None = None
+
+
+class SqsParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    message_group_id: str | None = None
+
+
+class HttpParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    path_parameter_values: list[str] = []
+    header_parameters: dict[str, str] = {}
+    query_string_parameters: dict[str, str] = {}
+
+
+class KinesisParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    partition_key_path: _Path
+
+
+class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    """Where a rule's events go (API reference, "Target"). The whole object is replaced by PutTargets."""
+
+    id: _TargetId
+    arn: _Text
+    role_arn: _Text | None = None
+    input: _Input | None = None
+    input_path: _Path | None = None
+    input_transformer: InputTransformer | None = None
+    retry_policy: RetryPolicy | None = None
+    dead_letter_config: DeadLetterConfig | None = None
+    sqs_parameters: SqsParameters | None = None
+    http_parameters: HttpParameters | None = None
+    kinesis_parameters: KinesisParameters | None = None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pattern on a bus. `targets` are in the order in which they were put."""
+
+    name: str
+    bus: str
+    location: Location
+    arn: str
+    state: RuleState = "ENABLED"
+    event_pattern: str | None = None
+    description: str | None = None
+    role_arn: str | None = None
+    created_by: str
+    managed_by: str | None = None
+    targets: tuple[Target, ...] = ()
+    tags: dict[str, str] = {}
+    declared: bool = False
+    """The hub file declares it: it is applied again at the next start."""
+
+
+class Bus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    location: Location
+    arn: str
+    description: str | None = None
+    policy: str | None = None
+    """The resource policy's JSON text."""
+    created_ms: int
+    modified_ms: int
+    tags: dict[str, str] = {}
+    attributes: dict[str, Any] = {}
+    """KmsKeyIdentifier, DeadLetterConfig, LogConfig as they were given."""
+    declared: bool = False

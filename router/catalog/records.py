@@ -1,0 +1,74 @@
+"""The catalog's rows in the store: key and value of every configured thing. Table CATALOG, values are JSON.
+
+A key is the kind, the account, the region and the names, joined by NUL, which none of them can hold.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from router.catalog.model import Bus, Rule
+from router.store.base import Store, StoreError, Table, successor
+
+_SEPARATOR = "\0"
+_PAGE_ROWS = 1000
+BORN = b"hub\0born"
+"""When the hub first started, in ms: the creation time of default buses."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_bus = msgspec.json.Decoder(Bus).decode
+_decode_rule = msgspec.json.Decoder(Rule).decode
+
+
+def bus_key(bus: Bus) -> bytes:
+    return _key("bus", bus.location.account, bus.location.region, bus.name)
+
+
+def rule_key(rule: Rule) -> bytes:
+    return _key("rule", rule.location.account, rule.location.region, rule.bus, rule.name)
+
+
+def value(thing: Bus | Rule) -> bytes:
+    return _encode(thing)
+
+
+def born(store: Store) -> int | None:
+    row = store.get(Table.CATALOG, BORN)
+    return int(row) if row else None
+
+
+def buses(store: Store) -> Iterator[Bus]:
+    """Every stored bus. Raises StoreError for a row that this version cannot read."""
+    for key, row in _rows(store, "bus"):
+        try:
+            yield _decode_bus(row)
+        except msgspec.DecodeError as error:
+            raise _unreadable(key, error) from error
+
+
+def rules(store: Store) -> Iterator[Rule]:
+    """Every stored rule. Raises StoreError for a row that this version cannot read."""
+    for key, row in _rows(store, "rule"):
+        try:
+            yield _decode_rule(row)
+        except msgspec.DecodeError as error:
+            raise _unreadable(key, error) from error
+
+
+def _unreadable(key: bytes, error: msgspec.DecodeError) -> StoreError:
+    return StoreError(f"the catalog's row {key.decode(errors='replace')!r} cannot be read: {error}")
+
+
+def _rows(store: Store, kind: str) -> Iterator[tuple[bytes, bytes]]:
+    start = _key(kind, "")
+    stop = successor(start)
+    while True:
+        rows = store.scan(Table.CATALOG, start, stop, limit=_PAGE_ROWS)
+        yield from rows
+        if len(rows) < _PAGE_ROWS:
+            return
+        start = rows[-1][0] + b"\0"
+
+
+def _key(*parts: str) -> bytes:
+    return _SEPARATOR.join(parts).encode()

@@ -1,0 +1,190 @@
+"""The catalog in memory: what is durable, indexed for the data path and for listing.
+
+`apply` takes over changes that are already on disk; nothing else changes what is configured. What follows from it
+(routes, compiled targets) is built when it is first asked for and forgotten when a change touches it, so that a series
+of changes to a bus costs one compilation of its rules and not one each.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from router.catalog import buses
+from router.catalog.model import Bus, Rule
+from router.catalog.routes import Route, RoutedRule, RoutedTarget, in_table, routed
+from router.core.event import Location
+from router.core.pattern import Pattern
+from router.core.ruletable import RuleTable
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What one commit changes. A rule comes with its parsed pattern; rules of a bus that goes must go too."""
+
+    buses: tuple[Bus, ...] = ()
+    rules: tuple[tuple[Rule, Pattern | None], ...] = ()
+    gone_buses: tuple[Bus, ...] = ()
+    gone_rules: tuple[Rule, ...] = ()
+
+
+class BusEntry:
+    """One bus with its rules. `rule_names` is sorted; `wildcard_rules` counts the patterns that have a wildcard."""
+
+    __slots__ = ("bus", "patterns", "route", "rule_names", "rules", "table", "wildcard_rules")
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.rules: dict[str, Rule] = {}
+        self.rule_names: list[str] = []
+        self.patterns: dict[str, Pattern] = {}
+        self.wildcard_rules = 0
+        self.table: RuleTable[RoutedRule] | None = None
+        self.route: Route | None = None
+
+
+class _Place:
+    """One location. `bus_names` is sorted."""
+
+    __slots__ = ("bus_names", "buses")
+
+    def __init__(self) -> None:
+        self.buses: dict[str, BusEntry] = {}
+        self.bus_names: list[str] = []
+
+
+class CatalogState:
+    """See the module's contract. `exists` says which locations there are, or makes them so."""
+
+    def __init__(self, exists: Callable[[Location], bool], born_ms: int) -> None:
+        self._exists = exists
+        self.born_ms = born_ms
+        self._places: dict[Location, _Place] = {}
+        self._rules: dict[str, Rule] = {}
+        self._routed: dict[str, RoutedRule] = {}
+        self._routed_targets: dict[str, dict[str, RoutedTarget]] = {}
+
+    # reading
+
+    def entry(self, location: Location, bus: str) -> BusEntry | None:
+        place = self._places.get(location) or self._place(location)
+        return place.buses.get(bus) if place is not None else None
+
+    def bus_names(self, location: Location) -> Sequence[str]:
+        place = self._places.get(location) or self._place(location)
+        return place.bus_names if place is not None else ()
+
+    def rule_by_arn(self, arn: str) -> Rule | None:
+        return self._rules.get(arn)
+
+    def entries(self) -> Iterator[BusEntry]:
+        """Every bus of every location that was ever used."""
+        for place in self._places.values():
+            yield from place.buses.values()
+
+    def _place(self, location: Location) -> _Place | None:
+        if not self._exists(location):
+            return None
+        place = self._places[location] = _Place()
+        self._put_bus(buses.default(location, self.born_ms))
+        return place
+
+    # routes
+
+    def route(self, location: Location, bus: str) -> Route | None:
+        entry = self.entry(location, bus)
+        if entry is None:
+            return None
+        if entry.route is None:
+            if entry.table is None:
+                entry.table = RuleTable.build(
+                    (self._routed_rule(rule), entry.patterns[name])
+                    for name, rule in entry.rules.items()
+                    if in_table(rule)
+                )
+            entry.route = Route(entry.bus, entry.table)
+        return entry.route
+
+    def routed_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
+        found = self._routed_targets.get(rule_arn)
+        if found is None:
+            rule = self._rules.get(rule_arn)
+            if rule is None:
+                return None
+            found = {target.target.id: target for target in self._routed_rule(rule).targets}
+            self._routed_targets[rule_arn] = found
+        return found.get(target_id)
+
+    def _routed_rule(self, rule: Rule) -> RoutedRule:
+        found = self._routed.get(rule.arn)
+        if found is None:
+            found = self._routed[rule.arn] = routed(rule)
+        return found
+
+    # changing
+
+    def apply(self, changes: Changes) -> None:
+        for rule in changes.gone_rules:
+            self._delete_rule(rule)
+        for bus in changes.gone_buses:
+            self._delete_bus(bus)
+        for bus in changes.buses:
+            self._put_bus(bus)
+        for rule, pattern in changes.rules:
+            self._put_rule(rule, pattern)
+
+    def _put_bus(self, bus: Bus) -> None:
+        place = self._places.get(bus.location)
+        if place is None:
+            place = self._places[bus.location] = _Place()
+            if bus.name != buses.DEFAULT:
+                self._put_bus(buses.default(bus.location, self.born_ms))
+        entry = place.buses.get(bus.name)
+        if entry is None:
+            place.buses[bus.name] = BusEntry(bus)
+            insort(place.bus_names, bus.name)
+        else:
+            entry.bus = bus
+            entry.route = None
+
+    def _delete_bus(self, bus: Bus) -> None:
+        if bus.name == buses.DEFAULT:
+            self._put_bus(buses.default(bus.location, self.born_ms))
+            return
+        place = self._places[bus.location]
+        entry = place.buses.pop(bus.name)
+        assert not entry.rules, f"{bus.arn} goes with {len(entry.rules)} rules on it"
+        del place.bus_names[bisect_left(place.bus_names, bus.name)]
+
+    def _put_rule(self, rule: Rule, pattern: Pattern | None) -> None:
+        entry = self._entry_of(rule)
+        self._forget(entry, rule)
+        if rule.name not in entry.rules:
+            insort(entry.rule_names, rule.name)
+        entry.rules[rule.name] = rule
+        self._rules[rule.arn] = rule
+        if pattern is not None:
+            entry.patterns[rule.name] = pattern
+            entry.wildcard_rules += pattern.wildcards
+
+    def _delete_rule(self, rule: Rule) -> None:
+        entry = self._entry_of(rule)
+        self._forget(entry, rule)
+        del entry.rules[rule.name]
+        del entry.rule_names[bisect_left(entry.rule_names, rule.name)]
+        del self._rules[rule.arn]
+
+    def _entry_of(self, rule: Rule) -> BusEntry:
+        place = self._places.get(rule.location)
+        if place is None:
+            self._put_bus(buses.default(rule.location, self.born_ms))
+            place = self._places[rule.location]
+        return place.buses[rule.bus]
+
+    def _forget(self, entry: BusEntry, rule: Rule) -> None:
+        """Drop what was made from the rule as it was, and what its bus's table was made from."""
+        entry.table = entry.route = None
+        self._routed.pop(rule.arn, None)
+        self._routed_targets.pop(rule.arn, None)
+        old = entry.patterns.pop(rule.name, None)
+        if old is not None:
+            entry.wildcard_rules -= old.wildcards

@@ -1,0 +1,1 @@
+"""The command line: commands that run the hub, and commands that ask a running one."""

@@ -1,0 +1,427 @@
+"""The hub file as types: load it, check it, say what is wrong and where.
+
+Keys are this hub's own words in snake_case; what is declared under `resources` is in the API's own words. Unknown keys
+are refused with their path. Text values may name environment variables as `${NAME}` or `${NAME:-default}`; a variable
+that is not set is an error, so that a secret never silently becomes empty; `$${NAME}` stands for the text `${NAME}`.
+Nothing here opens a file but the hub file.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from router import limits
+from router.catalog.model import RuleState, Target
+from router.core.cloudtrail import DataSelector, Trail
+from router.core.event import Location
+
+AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
+AnyAccount = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{12}|\*)$")]
+AnyRegion = Annotated[str, msgspec.Meta(pattern=r"^([a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?|\*)$", max_length=32)]
+RegionName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?$", max_length=32)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]+$", max_length=256)]
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ConfigError(Exception):
+    """The hub file cannot be used; the text says where, what was expected and what was there."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Listen(_Strict, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 4610
+
+
+class AuthKey(_Strict, frozen=True, kw_only=True):
+    access_key_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
+    secret_access_key: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
+    account: AccountId
+    session_token: str | None = None
+    admin: bool = False
+    """May use `/aws-events`, the hub's own API and the fault switches."""
+
+
+class Auth(_Strict, frozen=True, kw_only=True):
+    mode: Literal["none", "sigv4"] = "none"
+    default_account: AccountId = "000000000000"
+    """The account of callers whose access key is not itself an account id (`none` only)."""
+    keys: list[AuthKey] = []
+
+
+class Account(_Strict, frozen=True, kw_only=True):
+    id: AccountId
+    name: str = ""
+    organization: str | None = None
+
+
+class ManagementEvents(_Strict, frozen=True, kw_only=True):
+    read_write_type: Literal["All", "ReadOnly", "WriteOnly"] = "All"
+    exclude_sources: list[str] = []
+
+
+class DataEvents(_Strict, frozen=True, kw_only=True):
+    type: str
+    values: list[str]
+    read_write_type: Literal["All", "ReadOnly", "WriteOnly"] = "All"
+
+
+class TrailConfig(_Strict, frozen=True, kw_only=True):
+    account: AnyAccount = "*"
+    region: AnyRegion = "*"
+    management_events: ManagementEvents | None = ManagementEvents()
+    data_events: list[DataEvents] = []
+    network_activity_sources: list[str] = []
+    """Event sources whose network activity events are logged."""
+    insights: bool = False
+
+    def trails(self) -> Iterator[Trail]:
+        """As CloudTrail's selectors: each has a read-write type of its own."""
+        if self.management_events is not None:
+            yield Trail(
+                read_write_type=self.management_events.read_write_type,
+                exclude_management_event_sources=tuple(self.management_events.exclude_sources),
+            )
+        for events in self.data_events:
+            yield Trail(
+                read_write_type=events.read_write_type,
+                include_management_events=False,
+                data_event_selectors=(DataSelector(events.type, tuple(events.values)),),
+            )
+        if self.network_activity_sources or self.insights:
+            yield Trail(
+                include_management_events=False,
+                network_activity_event_sources=tuple(self.network_activity_sources),
+                insights=self.insights,
+            )
+
+
+class Keys(_Strict, frozen=True, kw_only=True):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+class Endpoint(_Strict, frozen=True, kw_only=True):
+    """Where real calls for a service go, for all or some of the locations."""
+
+    service: Literal["sqs", "sns", "lambda", "logs"]
+    url: str
+    account: AnyAccount = "*"
+    region: AnyRegion = "*"
+    credentials: Keys
+
+
+class SqsSource(_Strict, frozen=True, kw_only=True):
+    """A queue that events are taken from."""
+
+    queue_url: str
+    endpoint: str
+    """The base URL that SQS calls are sent to."""
+    queue_region: RegionName
+    credentials: Keys
+    account: AccountId
+    region: RegionName
+    bus: Name = "default"
+    trusted: bool = False
+    """True: messages are EventBridge's envelopes, their account, region, id and time are kept."""
+    pollers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2
+    wait_s: Annotated[int, msgspec.Meta(ge=0, le=20)] = 20
+
+
+class Parameter(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    key: str
+    value: str
+    is_value_secret: bool = False
+
+
+class InvocationHttpParameters(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    header_parameters: list[Parameter] = []
+    query_string_parameters: list[Parameter] = []
+    body_parameters: list[Parameter] = []
+
+
+class BasicAuth(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    username: str
+    password: str
+
+
+class ApiKeyAuth(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    api_key_name: str
+    api_key_value: str
+
+
+class AuthParameters(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    basic_auth_parameters: BasicAuth | None = None
+    api_key_auth_parameters: ApiKeyAuth | None = None
+    invocation_http_parameters: InvocationHttpParameters = InvocationHttpParameters()
+
+
+class Connection(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: Name
+    authorization_type: Literal["BASIC", "API_KEY"]
+    auth_parameters: AuthParameters
+    description: str | None = None
+
+
+class ApiDestination(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: Name
+    connection_name: Name
+    invocation_endpoint: Annotated[str, msgspec.Meta(max_length=2048)]
+    http_method: Literal["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
+    invocation_rate_limit_per_second: _Positive = 300
+    description: str | None = None
+
+
+class DeclaredQueue(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    queue_name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$")]
+    attributes: dict[str, str] = {}
+
+
+class DeclaredBus(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: Name
+    description: str | None = None
+    policy: dict[str, Any] | str | None = None
+    tags: dict[str, str] = {}
+
+
+class DeclaredRule(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]{1,64}$")]
+    event_bus_name: Name = "default"
+    event_pattern: dict[str, Any] | str
+    state: RuleState = "ENABLED"
+    description: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    role_arn: str | None = None
+    tags: dict[str, str] = {}
+    targets: list[Target] = []
+
+
+class Resources(_Strict, frozen=True, kw_only=True):
+    """What one location has from the start, in the API's own words."""
+
+    account: AccountId
+    region: RegionName
+    buses: list[DeclaredBus] = []
+    queues: list[DeclaredQueue] = []
+    connections: list[Connection] = []
+    api_destinations: list[ApiDestination] = []
+    rules: list[DeclaredRule] = []
+
+
+class StoreSettings(_Strict, frozen=True, kw_only=True):
+    bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024**2)] = limits.STORE_BYTES_MAX
+
+
+class InboxSettings(_Strict, frozen=True, kw_only=True):
+    messages_max: _Positive = limits.INBOX_MESSAGES_MAX
+
+
+class DeadLetterSettings(_Strict, frozen=True, kw_only=True):
+    age_s_max: _Positive = limits.DEAD_LETTER_AGE_S_MAX
+    count_max: _Positive = limits.DEAD_LETTERS_MAX
+
+
+class Hub(_Strict, frozen=True, kw_only=True):
+    """The hub file."""
+
+    listen: Listen = Listen()
+    data_folder: str = "data"
+    auth: Auth = Auth()
+    accounts: Annotated[list[Account], msgspec.Meta(min_length=1)]
+    regions: Annotated[list[RegionName], msgspec.Meta(min_length=1)]
+    aws_events: bool = False
+    """Whether `POST /aws-events/{account}/{region}` takes service events."""
+    trails: list[TrailConfig] = []
+    endpoints: list[Endpoint] = []
+    sqs_sources: list[SqsSource] = []
+    quotas: Literal["aws", "raised"] = "aws"
+    unknown_bus: Literal["drop", "refuse"] = "drop"
+    cross_region_targets: Literal["refuse", "allow"] = "refuse"
+    read_only_management_events: Literal["name", "flag"] = "name"
+    """How an ENABLED rule recognizes what it must not see: by the event's name, or by CloudTrail's `readOnly`."""
+    put_events_bytes_max: _Positive = limits.REQUEST_ENTRIES_BYTES_MAX
+    store: StoreSettings = StoreSettings()
+    inboxes: InboxSettings = InboxSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
+    drain_s_max: Annotated[float, msgspec.Meta(ge=0)] = limits.DRAIN_S_MAX
+    resources: list[Resources] = []
+
+    def locations(self) -> Iterator[Location]:
+        for account in self.accounts:
+            for region in self.regions:
+                yield Location(account.id, region)
+
+    def organization(self, account: str) -> str | None:
+        return next((known.organization for known in self.accounts if known.id == account), None)
+
+    def trails_of(self, location: Location) -> list[Trail]:
+        return [
+            selected
+            for trail in self.trails
+            if trail.account in ("*", location.account) and trail.region in ("*", location.region)
+            for selected in trail.trails()
+        ]
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Hub:
+    """Read and check a hub file. Raises ConfigError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read the hub file {path}: {error.strerror}") from error
+    return parse(raw, str(path), os.environ if environment is None else environment)
+
+
+def parse(raw: bytes, name: str, environment: Mapping[str, str]) -> Hub:
+    """A hub file's text as a Hub. Raises ConfigError with `name` in its text."""
+    try:
+        value = yaml.load(raw, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} is not YAML: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    try:
+        hub = msgspec.convert(_expanded(value, environment, "$"), Hub)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        hint = " (put quotes around it)" if "Expected `str`, got `int`" in text else ""
+        raise ConfigError(f"{name}: {text}{hint}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: an alias refers to what it is part of") from error
+    for problem in _problems(hub):
+        raise ConfigError(f"{name}: {problem}")
+    return hub
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as it is meant here: a key that stands twice is an error and not half ignored; dates stay text, so that a
+    policy's `Version: 2012-10-17` needs no quotes.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it so
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise ConfigError(
+                        f"expected each key once, got {key.value!r} again - at line {key.start_mark.line + 1}"
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _expanded(value: Any, environment: Mapping[str, str], path: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(item, environment, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, environment, f"{path}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        if match[1]:
+            return match[0][1:]
+        found = environment.get(match[2]) or match[3]
+        if found is None:
+            raise ConfigError(f"the environment variable {match[2]} is not set - at `{path}`")
+        return found
+
+    return _VARIABLE.sub(substitute, value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _problems(hub: Hub) -> Iterator[str]:
+    """What types cannot say, the first thing first."""
+    if hub.auth.mode == "none" and not is_loopback(hub.listen.host):
+        yield (
+            f"expected a loopback address, got {hub.listen.host!r}: with `auth: {{mode: none}}` anybody who reaches "
+            "the hub may do anything; set `auth.mode: sigv4` with keys, or listen on 127.0.0.1 - at `$.listen.host`"
+        )
+    if hub.auth.mode == "sigv4" and not hub.auth.keys:
+        yield "expected at least one key with `auth.mode: sigv4`, got none - at `$.auth.keys`"
+    yield from _repeated("$.accounts", "id", [account.id for account in hub.accounts])
+    yield from _repeated("$.regions", "region", hub.regions)
+    yield from _repeated("$.auth.keys", "access_key_id", [key.access_key_id for key in hub.auth.keys])
+    known = {str(location) for location in hub.locations()}
+    for index, resources in enumerate(hub.resources):
+        path = f"$.resources[{index}]"
+        if f"{resources.account}/{resources.region}" not in known:
+            yield f"expected a declared account and region, got {resources.account}/{resources.region} - at `{path}`"
+        yield from _resource_problems(resources, path)
+    for index, source in enumerate(hub.sqs_sources):
+        if f"{source.account}/{source.region}" not in known:
+            yield (
+                f"expected a declared account and region, got {source.account}/{source.region} - "
+                f"at `$.sqs_sources[{index}]`"
+            )
+        yield from _url_problems(source.endpoint, f"$.sqs_sources[{index}].endpoint")
+        yield from _url_problems(source.queue_url, f"$.sqs_sources[{index}].queue_url")
+    for index, endpoint in enumerate(hub.endpoints):
+        yield from _url_problems(endpoint.url, f"$.endpoints[{index}].url")
+
+
+def _resource_problems(resources: Resources, path: str) -> Iterator[str]:
+    yield from _repeated(f"{path}.queues", "QueueName", [queue.queue_name for queue in resources.queues])
+    yield from _repeated(f"{path}.buses", "Name", [bus.name for bus in resources.buses])
+    yield from _repeated(f"{path}.rules", "Name", [f"{r.event_bus_name}/{r.name}" for r in resources.rules])
+    yield from _repeated(f"{path}.connections", "Name", [connection.name for connection in resources.connections])
+    yield from _repeated(f"{path}.api_destinations", "Name", [d.name for d in resources.api_destinations])
+    connections = {connection.name for connection in resources.connections}
+    for index, connection in enumerate(resources.connections):
+        wanted = "basic_auth_parameters" if connection.authorization_type == "BASIC" else "api_key_auth_parameters"
+        if getattr(connection.auth_parameters, wanted) is None:
+            word = "BasicAuthParameters" if connection.authorization_type == "BASIC" else "ApiKeyAuthParameters"
+            yield f"expected `{word}`, got none - at `{path}.connections[{index}].AuthParameters`"
+    for index, destination in enumerate(resources.api_destinations):
+        at = f"{path}.api_destinations[{index}]"
+        if destination.connection_name not in connections:
+            yield f"expected the Name of a connection, got {destination.connection_name!r} - at `{at}.ConnectionName`"
+        url = urlsplit(destination.invocation_endpoint)
+        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+            yield (
+                f"expected an https URL (http only to loopback), got {destination.invocation_endpoint!r} - "
+                f"at `{at}.InvocationEndpoint`"
+            )
+
+
+def _url_problems(text: str, path: str) -> Iterator[str]:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        yield f"expected an http or https URL, got {text!r} - at `{path}`"
+
+
+def _repeated(path: str, key: str, values: list[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            yield f"expected each {key} once, got {value!r} again - at `{path}[{index}]`"
+        seen.add(value)

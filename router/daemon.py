@@ -1,0 +1,397 @@
+"""Builds everything in order, runs it in one task group, stops it in reverse order.
+
+Start: store, inboxes, catalog, declared resources, pipeline (recovering what was left), HTTP, queue sources. Stop
+(SIGTERM or Ctrl-C): queue sources and HTTP intake, attempts in flight within the drain limit, inboxes, store. A second
+signal does not wait. The port is opened last, so that whoever connects finds a hub that is ready.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import uvloop
+
+from router import __version__, limits, log
+from router.api.hub import HubApi
+from router.api.operations import operations
+from router.api.put_events import PutEvents
+from router.aws.service import Caller, Service, Services
+from router.aws.sigv4 import Authenticator, Key
+from router.catalog import quotas
+from router.catalog.catalog import Catalog
+from router.catalog.model import Bus
+from router.catalog.permissions import authorize_put_events
+from router.config import ConfigError, DeclaredQueue, Hub
+from router.core.cloudtrail import Trail
+from router.core.event import Event, Location
+from router.dead_letters import DeadLetters
+from router.errors import ApiError
+from router.locations import Locations
+from router.metrics import Metrics
+from router.pipeline import Pipeline, Settings
+from router.simulator import logs, sqs
+from router.simulator.errors import QueueNameExists
+from router.simulator.housekeeping import Housekeeping
+from router.simulator.inboxes import Inboxes
+from router.sinks.api_destination import ApiDestinations, ApiDestinationSink
+from router.sinks.base import Sink
+from router.sinks.endpoints import Endpoints
+from router.sinks.event_bus import EventBusSink
+from router.sinks.http_client import HttpClient
+from router.sinks.inbox import inbox_sinks
+from router.sinks.lambda_ import LambdaSink
+from router.sinks.logs import LogsSink
+from router.sinks.sns import SnsSink
+from router.sinks.sqs import SqsSink
+from router.sinks.table import SinkTable
+from router.sources.http import HttpServer
+from router.sources.intake import Intake
+from router.sources.sqs import SqsSource
+from router.store.base import StoreError
+from router.store.lmdb import FolderInUse, LmdbStore
+from router.world import RealWorld
+
+_LAG_INTERVAL_S = 0.5
+_SWEEP_INTERVAL_S = 60.0
+
+
+class StartFailed(Exception):
+    """The hub cannot start; the text says why and what to do."""
+
+
+def run(hub: Hub) -> None:
+    """Run until SIGTERM or SIGINT. Raises StartFailed."""
+    log.start()
+    uvloop.run(_run(hub))
+
+
+async def _run(hub: Hub) -> None:
+    stop = anyio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stopping(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("hub.aborted", signal=number.name)
+            os._exit(1)
+        log.info("hub.stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping, number)
+    async with running(hub):
+        await stop.wait()
+    log.info("hub.stopped")
+
+
+def check(hub: Hub) -> None:
+    """Whether everything that the hub file declares can be, tried out in a folder that is then thrown away. Raises
+    StartFailed."""
+
+    async def load(folder: str) -> None:
+        tried = msgspec.structs.replace(hub, data_folder=folder)
+        world, metrics = RealWorld(), Metrics()
+        store = _open_store(tried, world, metrics)
+        try:
+            await _Parts(tried, world, metrics, store).load()
+        finally:
+            await store.close()
+
+    with tempfile.TemporaryDirectory(prefix="crossbus-check-") as folder:
+        asyncio.run(load(folder))
+
+
+@asynccontextmanager
+async def running(hub: Hub) -> AsyncIterator[HttpServer]:
+    """A hub that runs while the context lasts. Raises StartFailed."""
+    world = RealWorld()
+    started = world.monotonic()
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        store = _open_store(hub, world, metrics)
+        stack.push_async_callback(store.close)
+        parts = _Parts(hub, world, metrics, store)
+        await parts.load()
+        stack.push_async_callback(parts.close)
+        await stack.enter_async_context(parts.delivering())
+        port = await _listen(hub, parts.http)
+        stack.push_async_callback(parts.http.close)
+        await stack.enter_async_context(parts.receiving())
+        log.info(
+            "hub.ready",
+            url=f"http://{hub.listen.host}:{port}",
+            port=port,
+            version=__version__,
+            auth=hub.auth.mode,
+            pending=parts.pipeline.lanes.pending,
+            seconds=round(world.monotonic() - started, 3),
+        )
+        yield parts.http
+        parts.http.stop_intake()
+
+
+def _open_store(hub: Hub, world: RealWorld, metrics: Metrics) -> LmdbStore:
+    try:
+        return LmdbStore(
+            Path(hub.data_folder),
+            map_bytes_max=hub.store.bytes_max,
+            reserve_bytes=limits.STORE_RESERVE_BYTES,
+            monotonic=world.monotonic,
+            observer=metrics,
+        )
+    except (FolderInUse, StoreError) as error:
+        raise StartFailed(str(error)) from error
+
+
+async def _listen(hub: Hub, http: HttpServer) -> int:
+    try:
+        return await http.start(hub.listen.host, hub.listen.port)
+    except OSError as error:
+        raise StartFailed(
+            f"cannot listen on {hub.listen.host}:{hub.listen.port}: {error.strerror or error}. If another program has "
+            "the port, stop it or set another one (`listen.port` in the hub file, or --port)"
+        ) from error
+
+
+class _Parts:
+    """The hub's parts, built in the order of their needs."""
+
+    def __init__(self, hub: Hub, world: RealWorld, metrics: Metrics, store: LmdbStore) -> None:
+        self._hub = hub
+        self._world = world
+        self._store = store
+        self._metrics = metrics
+        self._locations = Locations(hub.locations(), open_to_all=hub.auth.mode == "none")
+        self.inboxes = Inboxes(store, world, messages_max=hub.inboxes.messages_max)
+        self._client = HttpClient()
+        # Long polls hold their connections: they must not use up those that sinks need.
+        self._source_client = HttpClient(connections_max=0, connections_per_host_max=0)
+        self._sources: list[SqsSource] = []
+        self._destinations = ApiDestinations(hub)
+        self.catalog = Catalog(
+            store,
+            world,
+            quotas=quotas.named(hub.quotas),
+            location_exists=self._locations.__contains__,
+            api_destination_exists=self._destinations.exists,
+            cross_region_targets=hub.cross_region_targets == "allow",
+        )
+        endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
+        self._dead_letters = DeadLetters(
+            store,
+            self.inboxes,
+            world,
+            is_real_queue=lambda arn: self._sinks.is_real("sqs", arn),
+            age_s_max=hub.dead_letters.age_s_max,
+            count_max=hub.dead_letters.count_max,
+        )
+        event_bus = EventBusSink(
+            find_bus=self.catalog.bus, allowed=self._may_hop, plan=lambda *args: self.pipeline.plan(*args), world=world
+        )
+        real: list[Sink] = [SqsSink(endpoints), SnsSink(endpoints), LogsSink(endpoints), LambdaSink(endpoints)]
+        self._sinks = SinkTable(
+            direct={
+                "event_bus": event_bus,
+                "api_destination": ApiDestinationSink(self._destinations, client=self._client, world=world),
+            },
+            inboxes=inbox_sinks(self.inboxes),
+            real={sink.kind: sink for sink in real},
+            has_endpoint=endpoints.has,
+        )
+        self.pipeline = Pipeline(
+            store=store,
+            catalog=self.catalog,
+            sinks=self._sinks,
+            dead_letters=self._dead_letters,
+            world=world,
+            metrics=metrics,
+            settings=Settings(
+                refuse_unknown_bus=hub.unknown_bus == "refuse",
+                read_only_by_flag=hub.read_only_management_events == "flag",
+            ),
+        )
+        self.intake = Intake(
+            pipeline=self.pipeline,
+            find_bus=self.catalog.bus,
+            authorize=self._may_put,
+            trails=self._trails(),
+            world=world,
+            metrics=metrics,
+            put_events_bytes_max=hub.put_events_bytes_max,
+        )
+        self._sqs = sqs.operations(self.inboxes, self._base_url)
+        self.http = self._server()
+        self._gauges()
+
+    def _server(self) -> HttpServer:
+        put_events = PutEvents(self.intake, lambda body: eventbridge.read("PutEvents", body))
+        control = operations(self.catalog, organization=self._hub.organization)
+        eventbridge = Service("events", control, {"PutEvents": put_events})
+        services = [
+            eventbridge,
+            Service("sqs", self._sqs),
+            Service("logs", logs.operations(self.inboxes)),
+        ]
+        keys = {
+            key.access_key_id: Key(key.secret_access_key, key.account, admin=key.admin, session_token=key.session_token)
+            for key in self._hub.auth.keys
+        }
+        return HttpServer(
+            services=Services(services),
+            authenticator=Authenticator(self._hub.auth.mode, default_account=self._hub.auth.default_account, keys=keys),
+            intake=self.intake,
+            hub_api=HubApi(
+                inboxes=self.inboxes,
+                dead_letters=self._dead_letters,
+                pipeline=self.pipeline,
+                catalog=self.catalog,
+                state=self._state,
+            ),
+            metrics=self._metrics,
+            world=self._world,
+            failure=self._store.failure,
+            open_location=self._locations.use,
+            aws_events=self._hub.aws_events,
+        )
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "store_failure": self._store.failure(),
+            "store_bytes": self._store.bytes_used(),
+            "locations": len(self._locations),
+            "sqs_sources": [
+                {"queue": source.name, "ok": source.state.ok, "error": source.state.error} for source in self._sources
+            ],
+        }
+
+    def _gauges(self) -> None:
+        lanes = self.pipeline.lanes
+        gauge = self._metrics.gauge
+        gauge("deliveries_pending", "Deliveries accepted and not settled.", lambda: lanes.pending)
+        gauge("deliveries_parked", "Deliveries waiting on disk for their next attempt.", lambda: lanes.parked)
+        gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
+        gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
+        gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)
+        gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
+        gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
+        gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))
+
+    def _trails(self) -> Callable[[Location], Sequence[Trail]]:
+        known: dict[Location, list[Trail]] = {}
+
+        def trails(location: Location) -> Sequence[Trail]:
+            found = known.get(location)
+            if found is None:
+                found = known[location] = self._hub.trails_of(location)
+            return found
+
+        return trails
+
+    def _may_hop(self, sender: Location, bus: Bus, event: Event, rule_arn: str) -> bool:
+        return self._authorized(sender, bus, event, rule_arn)
+
+    def _may_put(self, caller: Location, bus: Bus, event: Event) -> bool:
+        return self._authorized(caller, bus, event, None)
+
+    def _authorized(self, who: Location, bus: Bus, event: Event, rule_arn: str | None) -> bool:
+        return authorize_put_events(
+            self.catalog,
+            who.account,
+            bus,
+            source=event.source,
+            detail_type=event.detail_type,
+            org_id=self._hub.organization(who.account),
+            via_rule_arn=rule_arn,
+        )
+
+    async def load(self) -> None:
+        """What is on disk, then what the hub file declares. Raises StartFailed."""
+        try:
+            self.inboxes.load()
+            self.catalog.load()
+            self._dead_letters.load()
+            for resources in self._hub.resources:
+                for queue in resources.queues:
+                    await self._declare_queue(Caller(resources.account, resources.region), queue)
+            report = await self.catalog.declare(self._hub.resources)
+            if report.created or report.updated or report.removed:
+                log.info(
+                    "catalog.declared",
+                    created=len(report.created),
+                    updated=len(report.updated),
+                    removed=len(report.removed),
+                )
+        except (StoreError, ConfigError) as error:
+            raise StartFailed(str(error)) from error
+        except ApiError as error:
+            raise StartFailed(f"the hub file declares what cannot be: {error.code}: {error.message}") from error
+
+    async def _declare_queue(self, owner: Caller, queue: DeclaredQueue) -> None:
+        """Through the API's own actions; a queue that is there already gets the declared attributes."""
+        try:
+            await self._sqs["CreateQueue"](owner, {"QueueName": queue.queue_name, "Attributes": queue.attributes})
+        except QueueNameExists:
+            url = f"{self._base_url()}/{owner.account}/{queue.queue_name}"
+            await self._sqs["SetQueueAttributes"](owner, {"QueueUrl": url, "Attributes": queue.attributes})
+
+    def _base_url(self) -> str:
+        return f"http://{self._hub.listen.host}:{self.http.port or self._hub.listen.port}"
+
+    @asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Deliveries run while the context lasts; at its end those in flight may finish."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.pipeline.run)
+            self.pipeline.recover()
+            tasks.start_soon(self._watch_lag)
+            tasks.start_soon(self._sweep)
+            tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.pipeline.drain(self._hub.drain_s_max)
+                tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[None]:
+        """Queue sources run while the context lasts."""
+        async with anyio.create_task_group() as tasks:
+            for source in self._hub.sqs_sources:
+                counters = self._metrics.queue_source(source.queue_url)
+                running = SqsSource(
+                    source, intake=self.intake, client=self._source_client, world=self._world, counters=counters
+                )
+                self._sources.append(running)
+                tasks.start_soon(running.run)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+
+    async def close(self) -> None:
+        await self.inboxes.close()
+        await self._client.close()
+        await self._source_client.close()
+
+    async def _watch_lag(self) -> None:
+        """How late the loop runs a timer, until cancelled."""
+        while True:
+            before = self._world.monotonic()
+            await anyio.sleep(_LAG_INTERVAL_S)
+            self._metrics.loop_lag_s.observe(max(0.0, self._world.monotonic() - before - _LAG_INTERVAL_S))
+
+    async def _sweep(self) -> None:
+        """Old dead letters go, until cancelled."""
+        while True:
+            try:
+                while await self._dead_letters.sweep():
+                    pass
+            except StoreError as error:
+                log.warning("dead_letters.sweep_failed", error=str(error))
+            await anyio.sleep(_SWEEP_INTERVAL_S)

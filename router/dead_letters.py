@@ -1,0 +1,195 @@
+"""Dead letters: deliveries that are given up, with their reason.
+
+With a dead-letter queue the payload goes there, with the message attributes that AWS gives it ("eb-rule-dlq"): into
+the queue's inbox within the transaction that settles the delivery, or on to the real queue as a delivery of its own.
+Without one, or where the queue does not take it, the dead letter is kept here: it can be listed, shown and redriven.
+AWS would lose it.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from router.catalog.model import Target
+from router.errors import ResourceNotFoundException, ValidationException
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, Lanes, Progress, encoded
+from router.metrics import SinkCounters
+from router.simulator.inboxes import Inboxes
+from router.sinks.base import Accepted, Rejected, Retryable
+from router.store.base import Batch, Store, Table, key64
+from router.world import World
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DeadLetter).decode
+_SWEEP_ROWS = 1000
+
+
+class DeadLetters:
+    """The dead letters of one hub; `count` is how many are kept."""
+
+    def __init__(
+        self,
+        store: Store,
+        inboxes: Inboxes,
+        world: World,
+        *,
+        is_real_queue: Callable[[str], bool],
+        age_s_max: int,
+        count_max: int,
+    ) -> None:
+        self._store = store
+        self._inboxes = inboxes
+        self._world = world
+        self._is_real_queue = is_real_queue
+        self._age_s_max = age_s_max
+        self._count_max = count_max
+        self.count = 0
+        self.expired = 0
+        self._redriving: set[int] = set()
+
+    def load(self) -> None:
+        self.count = sum(1 for _ in self.rows())
+
+    def give_up(
+        self,
+        batch: Batch,
+        *,
+        accepted: Accepted,
+        payload: bytes,
+        rule_arn: str,
+        target_id: str,
+        target: Target | None,
+        failure: Retryable | Rejected,
+        attempts: int,
+        condition: str | None,
+        counters: SinkCounters,
+        lanes: Lanes,
+    ) -> None:
+        """Put what follows from giving a delivery up into `batch`, the one that settles it."""
+        letter = DeadLetter(
+            accepted,
+            rule_arn,
+            target_id,
+            target.arn if target else None,
+            failure.code,
+            failure.message,
+            attempts,
+            condition,
+            self._world.now_ms(),
+        )
+        queue = target.dead_letter_config.arn if target and target.dead_letter_config else None
+        if queue is None:
+            self._keep(batch, letter)
+        elif self._is_real_queue(queue):
+            self._send_on(batch, queue, DeadLetterMessage(letter, payload, _attributes(letter)), lanes)
+        else:
+            refusal = self._inboxes.deposit(
+                batch, arn=queue, body=payload, attributes=_attributes(letter), trace_header=accepted.trace_header
+            )
+            if refusal is None:
+                batch.then(lambda: count_queued(counters, 1))
+            else:
+                self.queue_failed(batch, letter, refusal, counters)
+
+    def queue_failed(
+        self, batch: Batch, letter: DeadLetter, refusal: Retryable | Rejected, counters: SinkCounters
+    ) -> None:
+        """Keep a dead letter whose queue does not take it."""
+        counters.dead_letters_queue_failed += 1
+        self._keep(batch, msgspec.structs.replace(letter, queue_failure=f"{refusal.code}: {refusal.message}"))
+
+    def _keep(self, batch: Batch, letter: DeadLetter) -> None:
+        batch.put(Table.DEAD_LETTERS, key64(self._store.sequences(1)), _encode(letter))
+        batch.then(lambda: self._add(1))
+
+    def _send_on(self, batch: Batch, queue: str, message: DeadLetterMessage, lanes: Lanes) -> None:
+        """The dead letter becomes a delivery of its own, to the queue, with its own retries."""
+        sequence = self._store.sequences(1)
+        batch.put(Table.EVENTS, key64(sequence), encoded(message))
+        lane = lanes.lane(DEAD_LETTER_QUEUE, queue, batch)
+        now_ms = self._world.now_ms()
+        lanes.add(lane, batch, due_ms=now_ms, sequence=sequence, progress=Progress(0, now_ms))
+        batch.then(lambda: lanes.admit(lane, now_ms))
+
+    # what people do with them
+
+    def rows(self) -> Iterator[tuple[int, DeadLetter]]:
+        """All of them, oldest first, with their numbers; durable ones only."""
+        start = b""
+        while found := self._store.scan(Table.DEAD_LETTERS, start, limit=_SWEEP_ROWS):
+            for key, value in found:
+                yield int.from_bytes(key, "big"), _decode(value)
+            start = found[-1][0] + b"\0"
+
+    def page(self, after: int, limit: int) -> list[tuple[int, DeadLetter]]:
+        found = self._store.scan(Table.DEAD_LETTERS, key64(after + 1), limit=limit)
+        return [(int.from_bytes(key, "big"), _decode(value)) for key, value in found]
+
+    def get(self, number: int) -> DeadLetter:
+        """Raises ResourceNotFoundException."""
+        value = self._store.get(Table.DEAD_LETTERS, key64(number))
+        if value is None:
+            raise ResourceNotFoundException(f"Dead letter {number} does not exist.")
+        return _decode(value)
+
+    async def redrive(self, number: int, *, lanes: Lanes, target_exists: Callable[[str, str], bool]) -> None:
+        """Deliver it after all, with all its retries before it again. Raises ResourceNotFoundException where the dead
+        letter is gone, ValidationException where its target is."""
+        letter = self.get(number)
+        if number in self._redriving:
+            raise ResourceNotFoundException(f"Dead letter {number} does not exist: it is being redriven.")
+        if not target_exists(letter.rule_arn, letter.target_id):
+            raise ValidationException(
+                f"Dead letter {number} cannot be redriven: target {letter.target_id} of {letter.rule_arn} does not "
+                "exist any more. Put the target again first."
+            )
+        batch = Batch()
+        sequence = self._store.sequences(1)
+        now_ms = self._world.now_ms()
+        batch.delete(Table.DEAD_LETTERS, key64(number))
+        batch.put(Table.EVENTS, key64(sequence), encoded(letter.accepted))
+        lane = lanes.lane(letter.rule_arn, letter.target_id, batch)
+        lanes.add(lane, batch, due_ms=now_ms, sequence=sequence, progress=Progress(0, now_ms))
+        batch.then(lambda: lanes.admit(lane, now_ms))
+        batch.then(lambda: self._add(-1))
+        self._redriving.add(number)
+        try:
+            await self._store.commit(batch)
+        finally:
+            self._redriving.discard(number)
+
+    async def sweep(self) -> int:
+        """Delete what is too old, and the oldest of what is too many; how many went."""
+        oldest_ms = self._world.now_ms() - self._age_s_max * 1000
+        batch = Batch(essential=True)
+        gone = 0
+        for number, letter in self.page(-1, _SWEEP_ROWS):
+            if letter.dead_ms >= oldest_ms and self.count - gone <= self._count_max:
+                break
+            batch.delete(Table.DEAD_LETTERS, key64(number))
+            gone += 1
+        if gone:
+            await self._store.commit(batch)
+            self.count -= gone
+            self.expired += gone
+        return gone
+
+    def _add(self, change: int) -> None:
+        self.count += change
+
+
+def count_queued(counters: SinkCounters, count: int) -> None:
+    counters.dead_letters_to_queue += count
+
+
+def _attributes(letter: DeadLetter) -> dict[str, str]:
+    attributes = {
+        "RULE_ARN": letter.rule_arn,
+        "TARGET_ARN": letter.target_arn or "",
+        "ERROR_CODE": letter.code,
+        "ERROR_MESSAGE": letter.message,
+    }
+    if letter.condition is not None:
+        attributes["EXHAUSTED_RETRY_CONDITION"] = letter.condition
+        attributes["RETRY_ATTEMPTS"] = str(letter.attempts - 1)
+    return attributes

@@ -1,0 +1,275 @@
+"""Lanes: the deliveries of one target, a bounded window of them in memory, all of them on disk.
+
+A lane stands for one (rule, target) pair, or for one dead-letter queue at a real endpoint. Every delivery that is not
+settled has its row in table DELIVERIES, keyed (lane, due time, sequence); `ready` holds the next few. What does not
+fit, and what is parked for a later attempt, stays on disk as such rows and is read again when its turn comes. So a
+target that hangs costs a bounded amount of memory and nobody else's time.
+
+Rules.
+- `loaded` holds the keys that are ready or being attempted; a key in it is never loaded a second time.
+- A delivery enters `ready` only after its row is durable, and leaves `loaded` only after what became of it is durable.
+- `more` says that rows that are due, or were, may be on disk and not in memory. It may be true for nothing.
+
+Nothing here knows sinks, outcomes or retry policies; `pipeline` decides, lanes remember.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from router import limits
+from router.sinks.base import Accepted
+from router.store.base import Batch, Store, Table, key32, key64, successor
+
+DEAD_LETTER_QUEUE = "dead-letter-queue"
+"""Stands in a lane's rule ARN when the lane carries dead letters to a queue at a real endpoint."""
+
+_SCAN_ROWS = 10_000
+
+
+class LaneName(msgspec.Struct, frozen=True, array_like=True):
+    rule_arn: str
+    target_id: str
+    """The target's id; a queue's ARN for a lane of dead letters."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """A delivery that was given up and is kept."""
+
+    accepted: Accepted
+    rule_arn: str
+    target_id: str
+    target_arn: str | None
+    code: str
+    message: str
+    attempts: int
+    condition: str | None
+    dead_ms: int
+    queue_failure: str | None = None
+    """Why its dead-letter queue did not take it, where it has one."""
+
+
+class DeadLetterMessage(msgspec.Struct, frozen=True, array_like=True):
+    """The journal's record of a dead letter on its way to a queue at a real endpoint."""
+
+    letter: DeadLetter
+    payload: bytes
+    attributes: dict[str, str]
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """What a delivery's row says once it has been attempted. A fresh delivery's row is empty."""
+
+    attempts: int
+    started_ms: int
+    """What its age is counted from: acceptance, or the redrive."""
+    code: str = ""
+    message: str = ""
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """One event for one target."""
+
+    key: bytes
+    body: Accepted | DeadLetterMessage
+    progress: Progress | None
+    size: int
+
+    @property
+    def sequence(self) -> bytes:
+        return self.key[12:]
+
+    @property
+    def accepted(self) -> Accepted:
+        body = self.body
+        return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
+
+
+class Lane:
+    """See the module's rules."""
+
+    __slots__ = ("id", "loaded", "more", "name", "parked", "persisted", "ready", "timer", "workers")
+
+    def __init__(self, number: bytes, name: LaneName, *, persisted: bool) -> None:
+        self.id = number
+        self.name = name
+        self.persisted = persisted
+        self.ready: deque[Delivery] = deque()
+        self.loaded: dict[bytes, int] = {}
+        self.more = False
+        self.workers = 0
+        self.parked = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_accepted = msgspec.msgpack.Decoder(Accepted).decode
+_decode_dead_letter = msgspec.msgpack.Decoder(DeadLetterMessage).decode
+_decode_progress = msgspec.msgpack.Decoder(Progress).decode
+_decode_name = msgspec.msgpack.Decoder(LaneName).decode
+
+
+class Lanes:
+    """All lanes of a hub. `wake(lane)` is called whenever a lane may have something to do."""
+
+    def __init__(self, store: Store, *, now_ms: Callable[[], int], wake: Callable[[Lane], None]) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._wake = wake
+        self._lanes: dict[LaneName, Lane] = {}
+        self._by_id: dict[bytes, Lane] = {}
+        self._next = 1
+        self.bytes_in_memory = 0
+        self.pending = 0
+        """Deliveries that are accepted and not settled, in memory or on disk."""
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    @property
+    def parked(self) -> int:
+        return sum(lane.parked for lane in self._lanes.values())
+
+    def lane(self, rule_arn: str, target_id: str, batch: Batch) -> Lane:
+        """The pair's lane. A new one becomes durable with `batch`, in which its first delivery must be."""
+        name = LaneName(rule_arn, target_id)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = Lane(key32(self._next), name, persisted=False)
+            self._next += 1
+            self._lanes[name] = self._by_id[lane.id] = lane
+        if not lane.persisted:
+            found = lane
+            batch.put(Table.LANES, lane.id, _encode(name))
+            batch.then(lambda: setattr(found, "persisted", True))
+        return lane
+
+    def add(self, lane: Lane, batch: Batch, *, due_ms: int, sequence: int, progress: Progress | None = None) -> bytes:
+        """Put a delivery's row into `batch`; its key is returned."""
+        key = lane.id + key64(due_ms) + key64(sequence)
+        batch.put(Table.DELIVERIES, key, _encode(progress) if progress else b"")
+        return key
+
+    def offer(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
+        """Take over deliveries whose rows just became durable."""
+        for delivery in deliveries:
+            self.pending += 1
+            if delivery.key in lane.loaded:
+                self.pending -= 1
+                continue
+            if lane.more or len(lane.ready) >= limits.LANE_DELIVERIES_IN_MEMORY_MAX or self._full():
+                lane.more = True
+            else:
+                self._load(lane, delivery)
+        self._wake(lane)
+
+    def park(self, lane: Lane, due_ms: int) -> None:
+        """A row with progress, due later, just became durable."""
+        lane.parked += 1
+        self._set_timer(lane, due_ms)
+
+    def admit(self, lane: Lane, due_ms: int) -> None:
+        """A new delivery's row, one with progress, just became durable; it is read when it is due."""
+        self.pending += 1
+        self.park(lane, due_ms)
+
+    def take(self, lane: Lane, count: int) -> list[Delivery]:
+        """Up to `count` deliveries that are due, oldest due time first; they stay loaded until `forget`."""
+        if not lane.ready and lane.more:
+            self._refill(lane, count)
+        ready = lane.ready
+        return [ready.popleft() for _ in range(min(count, len(ready)))]
+
+    def forget(self, lane: Lane, deliveries: Iterable[Delivery], *, settled: bool) -> None:
+        """Drop deliveries from memory: their rows are gone (`settled`) or have moved to a later due time."""
+        for delivery in deliveries:
+            self.bytes_in_memory -= lane.loaded.pop(delivery.key, 0)
+            if settled:
+                self.pending -= 1
+
+    def give_back(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
+        """What became of these could not be written: their rows stand as they were and are read again."""
+        for delivery in deliveries:
+            self.bytes_in_memory -= lane.loaded.pop(delivery.key, 0)
+            if delivery.progress is not None:
+                lane.parked += 1
+        lane.more = True
+
+    def recover(self) -> None:
+        """Read all lanes and count their rows; lanes with due rows wake at once. Rows are not kept in memory."""
+        for number, value in self._store.scan(Table.LANES, limit=2**31):
+            name = _decode_name(value)
+            lane = Lane(number, name, persisted=True)
+            self._lanes[name] = self._by_id[number] = lane
+            self._next = max(self._next, int.from_bytes(number, "big") + 1)
+        start = b""
+        while rows := self._store.scan(Table.DELIVERIES, start, limit=_SCAN_ROWS):
+            for key, value in rows:
+                self.pending += 1
+                if value:
+                    self._by_id[key[:4]].parked += 1
+                self._by_id[key[:4]].more = True
+            start = rows[-1][0] + b"\0"
+        for lane in list(self._lanes.values()):
+            if lane.more:
+                self._wake(lane)
+
+    def stop(self) -> None:
+        """No lane wakes by a timer any more."""
+        for lane in self._lanes.values():
+            if lane.timer is not None:
+                lane.timer.cancel()
+                lane.timer = None
+
+    def _full(self) -> bool:
+        return self.bytes_in_memory >= limits.DELIVERIES_IN_MEMORY_BYTES_MAX
+
+    def _load(self, lane: Lane, delivery: Delivery) -> None:
+        lane.loaded[delivery.key] = delivery.size
+        self.bytes_in_memory += delivery.size
+        lane.ready.append(delivery)
+
+    def _refill(self, lane: Lane, count: int) -> None:
+        now = self._now_ms()
+        end = lane.id + key64(now + 1)
+        wanted = count if self._full() else max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2)
+        rows = self._store.scan(Table.DELIVERIES, lane.id, end, limit=wanted + len(lane.loaded))
+        lane.more = len(rows) == wanted + len(lane.loaded)
+        for index, (key, value) in enumerate(rows):
+            if key in lane.loaded:
+                continue
+            if self._full() and index >= count:
+                lane.more = True
+                break
+            body = self._store.get(Table.EVENTS, key[12:])
+            if body is None:
+                raise AssertionError(f"delivery {key.hex()} has no event in the journal")
+            decode = _decode_dead_letter if lane.name.rule_arn == DEAD_LETTER_QUEUE else _decode_accepted
+            if value:
+                lane.parked -= 1
+            self._load(lane, Delivery(key, decode(body), _decode_progress(value) if value else None, len(body)))
+        if not lane.more:
+            later = self._store.scan(Table.DELIVERIES, end, successor(lane.id), limit=1)
+            if later:
+                self._set_timer(lane, int.from_bytes(later[0][0][4:12], "big"))
+
+    def _set_timer(self, lane: Lane, due_ms: int) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(0, due_ms - self._now_ms()) / 1000
+        if lane.timer is not None:
+            if lane.timer.when() <= when:
+                return
+            lane.timer.cancel()
+        lane.timer = loop.call_at(when, self._due, lane)
+
+    def _due(self, lane: Lane) -> None:
+        lane.timer = None
+        lane.more = True
+        self._wake(lane)
+
+
+def encoded(body: Accepted | DeadLetterMessage) -> bytes:
+    """The journal's record of an event or of a dead letter on its way."""
+    return _encode(body)

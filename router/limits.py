@@ -1,0 +1,59 @@
+"""Every limit and default, with its unit and where it comes from: AWS's number, or ours.
+
+Nothing here is a setting; what the hub file may change says so and is the default of that setting.
+"""
+
+# What a producer may send ("eb-putevents", PutEvents API reference).
+ENTRIES_PER_REQUEST_MAX = 10
+REQUEST_ENTRIES_BYTES_MAX = 1024 * 1024  # 1 MB since January 2026; setting `put_events_bytes_max`
+REQUEST_BODY_BYTES_MAX = 4 * 1024 * 1024  # ours: 1 MB of entries may grow threefold by JSON escapes
+REQUEST_READ_S_MAX = 30.0  # ours: against clients that send slowly
+DETAIL_DEPTH_MAX = 1000  # AWS
+
+# What can be configured ("eb-quota"; EventBridge API reference).
+RULES_PER_BUS_MAX = 300  # quotas: aws
+RULES_PER_BUS_RAISED = 100_000  # quotas: raised
+TARGETS_PER_RULE_MAX = 5
+BUSES_PER_LOCATION_MAX = 100  # quotas: aws
+BUSES_PER_LOCATION_RAISED = 10_000  # quotas: raised
+PATTERN_CHARS_MAX = 2048  # quotas: aws
+PATTERN_CHARS_RAISED = 4096  # the API model's own bound; quotas: raised
+WILDCARD_RULES_PER_BUS_MAX = 30  # quotas: aws
+WILDCARD_RULES_PER_BUS_RAISED = 100_000  # quotas: raised
+POLICY_CHARS_MAX = 10_240
+TAGS_PER_RESOURCE_MAX = 50
+PAGE_ITEMS_DEFAULT = 100
+PAGE_ITEMS_MAX = 100
+LOCATIONS_MAX = 10_000  # ours: undeclared locations are created on first use under `auth: none`
+
+# Delivery ("eb-rule-retry-policy", "eb-api-destinations").
+RETRY_ATTEMPTS_DEFAULT = 185
+EVENT_AGE_S_DEFAULT = 86_400
+API_DESTINATION_TIMEOUT_S = 5.0
+SINK_TIMEOUT_S = 10.0  # ours: real calls to AWS-protocol endpoints
+LANE_DELIVERIES_IN_MEMORY_MAX = 2000  # ours: the rest of a target's backlog waits on disk
+ACCEPTS_IN_FLIGHT_MAX = 512  # ours: PutEvents requests waiting for the store; more are throttled per entry
+DELIVERIES_IN_MEMORY_BYTES_MAX = 64 * 1024**2  # ours: over all targets; each still gets one batch
+DRAIN_S_MAX = 20.0  # ours: how long attempts in flight may take after SIGTERM
+
+# The store.
+STORE_BYTES_MAX = 16 * 1024**3  # ours; setting `store.bytes_max`
+STORE_RESERVE_BYTES = 256 * 1024**2  # ours: for outcomes when the store is full
+DEAD_LETTERS_MAX = 1_000_000  # ours; the oldest go first, counted
+DEAD_LETTER_AGE_S_MAX = 14 * 86_400  # ours, as long as an SQS queue keeps one at most
+
+# Simulated inboxes (SQS and CloudWatch Logs developer guides, and ours).
+INBOX_MESSAGES_MAX = 1_000_000  # ours; setting `inboxes.messages_max`
+MESSAGE_BYTES_MAX = 1024 * 1024  # SQS, since August 2025
+QUEUE_IN_FLIGHT_MAX = 120_000  # SQS, standard queues
+FIFO_IN_FLIGHT_MAX = 120_000  # SQS, FIFO queues
+QUEUE_RETENTION_S_DEFAULT = 345_600  # SQS: four days
+VISIBILITY_S_DEFAULT = 30
+WAIT_S_MAX = 20
+RECEIVE_MESSAGES_MAX = 10
+DEDUPLICATION_S = 300
+LOG_EVENT_BYTES_MAX = 1024 * 1024  # CloudWatch Logs, since April 2025
+
+# Metrics.
+RULE_SERIES_MAX = 500  # ours: rules beyond it are counted under `other`
+SQS_SOURCE_LOG_INTERVAL_S = 60.0  # ours: messages that cannot be taken are shown once a minute

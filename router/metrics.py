@@ -1,0 +1,289 @@
+"""Every metric: name, labels, help. Counters are plain ints that the data path adds to; a collector reads them when
+Prometheus scrapes, and the text is rendered off the event loop.
+
+Labels are bounded: account, region and bus are configured things, sink kinds and outcomes are closed lists, rules are
+capped (`limits.RULE_SERIES_MAX`), the rest counts under `other`. There is no histogram per rule.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from router import limits
+from router.core.event import Location
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0)
+_COUNTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
+
+
+class Histogram:
+    """Fixed buckets; one observation costs a bisection."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...] = _SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        rows: list[tuple[str, float]] = []
+        running = 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            running += count
+            rows.append((str(bound), running))
+        rows.append(("+Inf", running + self.counts[-1]))
+        return rows
+
+
+@dataclass(slots=True)
+class BusCounters:
+    accepted: int = 0
+    matched: int = 0
+    unmatched: int = 0
+    withheld: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class SinkCounters:
+    delivered: int = 0
+    retryable: int = 0
+    rejected: int = 0
+    attempts: int = 0
+    retries: int = 0
+    dead_letters: int = 0
+    dead_letters_to_queue: int = 0
+    dead_letters_queue_failed: int = 0
+    first_attempt_s: Histogram = field(default_factory=Histogram)
+    delivered_s: Histogram = field(default_factory=Histogram)
+
+
+@dataclass(slots=True)
+class RuleCounters:
+    matched: int = 0
+    delivered: int = 0
+    dead_letters: int = 0
+
+
+@dataclass(slots=True)
+class QueueSourceCounters:
+    """One SQS source."""
+
+    received: int = 0
+    taken: int = 0
+    refused: int = 0
+    deleted: int = 0
+    receive_errors: int = 0
+
+
+@dataclass(slots=True)
+class _Gauge:
+    name: str
+    help: str
+    read: Callable[[], float]
+
+
+class Metrics:
+    """All counts of one hub. The get-or-create calls return the same object for the same labels; keep it."""
+
+    def __init__(self) -> None:
+        self._buses: dict[tuple[Location, str], BusCounters] = {}
+        self._sinks: dict[tuple[Location, str], SinkCounters] = {}
+        self._rules: dict[str, RuleCounters] = {}
+        self._queue_sources: dict[str, QueueSourceCounters] = {}
+        self._other_rules = RuleCounters()
+        self._gauges: list[_Gauge] = []
+        self.unknown_bus = 0
+        self.sink_bugs = 0
+        self.api_errors = 0
+        self.requests: dict[tuple[str, str], int] = {}
+        self.accept_s = Histogram()
+        self.commit_s = Histogram()
+        self.commit_batches = Histogram(_COUNTS)
+        self.loop_lag_s = Histogram()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_HubCollector(self))
+
+    def bus(self, location: Location, bus: str) -> BusCounters:
+        key = (location, bus)
+        found = self._buses.get(key)
+        if found is None:
+            found = self._buses[key] = BusCounters()
+        return found
+
+    def sink(self, location: Location, kind: str) -> SinkCounters:
+        """`location` is that of the rule that sends."""
+        key = (location, kind)
+        found = self._sinks.get(key)
+        if found is None:
+            found = self._sinks[key] = SinkCounters()
+        return found
+
+    def rule(self, arn: str) -> RuleCounters:
+        found = self._rules.get(arn)
+        if found is None:
+            if len(self._rules) >= limits.RULE_SERIES_MAX:
+                return self._other_rules
+            found = self._rules[arn] = RuleCounters()
+        return found
+
+    def queue_source(self, queue_url: str) -> QueueSourceCounters:
+        return self._queue_sources.setdefault(queue_url, QueueSourceCounters())
+
+    def request(self, operation: str, outcome: str) -> None:
+        """One API request; `operation` must be a known name, so that the label stays bounded."""
+        key = (operation, outcome)
+        self.requests[key] = self.requests.get(key, 0) + 1
+
+    def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
+        """A number that is read at scrape."""
+        self._gauges.append(_Gauge(name, help_text, read))
+
+    def committed(self, seconds: float, batches: int) -> None:
+        self.commit_s.observe(seconds)
+        self.commit_batches.observe(batches)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads. Slow (tens of ms with many series): call it on another thread."""
+        return generate_latest(self._registry)
+
+    def families(self) -> Iterator[Metric]:
+        """Everything there is now. The copies taken here make it safe beside a running event loop."""
+        yield from self._bus_families(list(self._buses.items()))
+        yield from self._sink_families(list(self._sinks.items()))
+        yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
+        yield from self._source_families(list(self._queue_sources.items()))
+        yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
+        yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
+        yield _counter("api_bugs", "Requests answered with an internal error because of a bug.", self.api_errors)
+        family = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])
+        for labels, count in list(self.requests.items()):
+            family.add_metric(list(labels), count)
+        yield family
+        for name, text, histogram in (
+            ("accept_seconds", "From a PutEvents request to its answer.", self.accept_s),
+            ("store_commit_seconds", "One commit of the store, synced.", self.commit_s),
+            ("store_commit_batches", "Batches that shared one commit.", self.commit_batches),
+            ("loop_lag_seconds", "How late the event loop ran a timer.", self.loop_lag_s),
+        ):
+            yield _histogram(name, text, [], [((), histogram)])
+        for gauge in self._gauges:
+            yield GaugeMetricFamily(f"crossbus_{gauge.name}", gauge.help, value=gauge.read())
+
+    @staticmethod
+    def _bus_families(rows: list[tuple[tuple[Location, str], BusCounters]]) -> Iterator[Metric]:
+        rows_of: tuple[tuple[str, str, Callable[[BusCounters], int]], ...] = (
+            ("events_accepted", "Events accepted on a bus.", lambda c: c.accepted),
+            ("events_matched", "Accepted events that at least one rule matched.", lambda c: c.matched),
+            ("events_unmatched", "Accepted events that no rule matched.", lambda c: c.unmatched),
+            ("events_withheld", "CloudTrail records that no trail of the location logs.", lambda c: c.withheld),
+            ("events_refused", "Entries refused.", lambda c: c.refused),
+        )
+        for name, text, read in rows_of:
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=["account", "region", "bus"])
+            for (location, bus), counters in rows:
+                family.add_metric([location.account, location.region, bus], read(counters))
+            yield family
+
+    @staticmethod
+    def _sink_families(rows: list[tuple[tuple[Location, str], SinkCounters]]) -> Iterator[Metric]:
+        labels = ["account", "region", "sink"]
+        family = CounterMetricFamily("crossbus_attempts", "Attempts by outcome.", labels=[*labels, "outcome"])
+        for (location, kind), counters in rows:
+            for outcome in ("delivered", "retryable", "rejected"):
+                family.add_metric([location.account, location.region, kind, outcome], getattr(counters, outcome))
+        yield family
+        for name, text, read in (
+            ("retries", "Attempts after the first one.", lambda c: c.retries),
+            ("dead_letters", "Deliveries given up.", lambda c: c.dead_letters),
+            ("dead_letters_to_queue", "Deliveries given up and put into their dead-letter queue.", _to_queue),
+            ("dead_letters_queue_failed", "Dead-letter queues that did not take their message.", _queue_failed),
+        ):
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=labels)
+            for (location, kind), counters in rows:
+                family.add_metric([location.account, location.region, kind], read(counters))
+            yield family
+        for name, text, read_histogram in (
+            ("ingestion_to_first_attempt_seconds", "From acceptance to the first attempt.", _first_attempt),
+            ("ingestion_to_delivered_seconds", "From acceptance to the delivery.", _delivered),
+        ):
+            yield _histogram(
+                name,
+                text,
+                labels,
+                [((where.account, where.region, kind), read_histogram(counters)) for (where, kind), counters in rows],
+            )
+
+    @staticmethod
+    def _rule_families(rows: list[tuple[str, RuleCounters]]) -> Iterator[Metric]:
+        rows_of: tuple[tuple[str, str, Callable[[RuleCounters], int]], ...] = (
+            ("rule_matched", "Events that a rule matched.", lambda c: c.matched),
+            ("rule_delivered", "Deliveries of a rule that arrived.", lambda c: c.delivered),
+            ("rule_dead_letters", "Deliveries of a rule that were given up.", lambda c: c.dead_letters),
+        )
+        for name, text, read in rows_of:
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=["rule"])
+            for arn, counters in rows:
+                family.add_metric([arn], read(counters))
+            yield family
+
+    @staticmethod
+    def _source_families(rows: list[tuple[str, QueueSourceCounters]]) -> Iterator[Metric]:
+        rows_of: tuple[tuple[str, str, Callable[[QueueSourceCounters], int]], ...] = (
+            ("sqs_source_received", "Messages received from a queue.", lambda c: c.received),
+            ("sqs_source_taken", "Events taken from a queue's messages.", lambda c: c.taken),
+            ("sqs_source_refused", "Messages left in their queue because they cannot be taken.", lambda c: c.refused),
+            ("sqs_source_deleted", "Messages deleted after their events were on disk.", lambda c: c.deleted),
+            ("sqs_source_receive_errors", "Receive calls that failed.", lambda c: c.receive_errors),
+        )
+        for name, text, read in rows_of:
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=["queue"])
+            for queue, counters in rows:
+                family.add_metric([queue], read(counters))
+            yield family
+
+
+class _HubCollector(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.families()
+
+
+def _to_queue(counters: SinkCounters) -> int:
+    return counters.dead_letters_to_queue
+
+
+def _queue_failed(counters: SinkCounters) -> int:
+    return counters.dead_letters_queue_failed
+
+
+def _first_attempt(counters: SinkCounters) -> Histogram:
+    return counters.first_attempt_s
+
+
+def _delivered(counters: SinkCounters) -> Histogram:
+    return counters.delivered_s
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"crossbus_{name}", text, value=value)
+
+
+def _histogram(
+    name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], Histogram]]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"crossbus_{name}", text, labels=labels)
+    for values, histogram in rows:
+        family.add_metric(list(values), buckets=histogram.buckets(), sum_value=histogram.total)
+    return family

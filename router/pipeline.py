@@ -1,0 +1,474 @@
+"""THE DATA PATH: accept → deliver → settle, and recover.
+
+    accept    match each event and put it into ONE batch with the deliveries that follow from it; answer once that batch
+              is on disk. What matches nothing is counted and not stored.
+    deliver   a lane's next deliveries, transformed, go to their sink as one batch; the sink says what became of each.
+    settle    what became of them is written: done, parked until the next attempt, or given up as dead letters. Only
+              then is anything done that follows from it.
+    recover   after a restart the deliveries on disk go through the same deliver and settle; nothing is matched again.
+
+The rules in force at accept decide where an event goes; an attempt uses the target as it is configured now. No JSON is
+parsed here, no HTTP is spoken, and storage is a `Batch` that is committed whole.
+"""
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.abc
+import msgspec
+
+from router import limits, log
+from router.catalog.catalog import Catalog
+from router.catalog.model import Target
+from router.catalog.routes import RoutedRule, RoutedTarget
+from router.core import cloudtrail, retry
+from router.core.event import Event, Location, envelope
+from router.core.hops import Hops
+from router.core.ruletable import MalformedDetail
+from router.core.transform import InvalidInput, render
+from router.dead_letters import DeadLetters, count_queued
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, Progress, encoded
+from router.metrics import Metrics, SinkCounters
+from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
+from router.sinks.table import SinkTable
+from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64
+from router.world import World
+
+_STORE_PAUSE_S = 1.0
+
+
+class Incoming(msgspec.Struct, frozen=True, gc=False):
+    """An event at the door of a bus; its detail is not yet known to be JSON."""
+
+    event: Event
+    location: Location
+    bus: str
+    hops: Hops = Hops()
+    trace_header: str | None = None
+    parent_id: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True):
+    refuse_unknown_bus: bool
+    read_only_by_flag: bool
+
+
+class Pipeline:
+    """One hub's data path. `run` must be entered before anything is accepted."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalog: Catalog,
+        sinks: SinkTable,
+        dead_letters: DeadLetters,
+        world: World,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._sinks = sinks
+        self._dead_letters = dead_letters
+        self._world = world
+        self._metrics = metrics
+        self._settings = settings
+        self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._accepting = 0
+        self._stopping = False
+        self._finished = anyio.Event()
+        self.in_flight = 0
+
+    # accept
+
+    async def accept(self, incoming: Sequence[Incoming]) -> list[Taken | Refused]:
+        """One outcome for each event, in order. Taken means: on disk, or nothing follows from it."""
+        if self._accepting >= limits.ACCEPTS_IN_FLIGHT_MAX or self._stopping:
+            return [THROTTLED] * len(incoming)
+        started = self._world.monotonic()
+        batch = Batch()
+        outcomes = self.plan(incoming, batch)
+        self._accepting += 1
+        try:
+            await self._commit(batch)
+        except StoreError as error:
+            failure = THROTTLED if isinstance(error, StoreFull) else STORE_FAILED
+            return [failure if isinstance(outcome, Taken) else outcome for outcome in outcomes]
+        finally:
+            self._accepting -= 1
+            self._finished.set()
+        self._metrics.accept_s.observe(self._world.monotonic() - started)
+        return outcomes
+
+    def plan(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:
+        """Match the events and put what follows from them into `batch`, which the caller commits."""
+        outcomes: list[Taken | Refused] = []
+        offers: dict[Lane, list[Delivery]] = {}
+        tallies: list[tuple[Incoming, list[RoutedRule]]] = []
+        now_ms = self._world.now_ms()
+        for item in incoming:
+            route = self._catalog.route(item.location, item.bus)
+            if route is None:
+                outcomes.append(self._unknown_bus(item))
+                continue
+            try:
+                rules = route.table.match(item.event)
+            except MalformedDetail:
+                outcomes.append(MALFORMED_DETAIL)
+                continue
+            rules = self._allowed(rules, item.event)
+            if rules:
+                self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers)
+            tallies.append((item, rules))
+            outcomes.append(Taken(item.event.id))
+        batch.then(lambda: self._accepted(tallies, offers))
+        return outcomes
+
+    def _allowed(self, rules: list[RoutedRule], event: Event) -> list[RoutedRule]:
+        """Without the ENABLED rules when the event is a read-only management event."""
+        if not event.source.startswith("aws.") or all(rule.all_cloudtrail for rule in rules):
+            return rules
+        by_flag = self._settings.read_only_by_flag
+        if not cloudtrail.withheld_from_enabled(event.detail_type, event.detail, by_flag=by_flag):
+            return rules
+        return [rule for rule in rules if rule.all_cloudtrail]
+
+    def _plan_deliveries(
+        self,
+        item: Incoming,
+        rules: list[RoutedRule],
+        *,
+        now_ms: int,
+        batch: Batch,
+        offers: dict[Lane, list[Delivery]],
+    ) -> None:
+        targets = [target for rule in rules for target in rule.targets]
+        if not targets:
+            return
+        accepted = Accepted(
+            item.event, item.location, item.bus, item.hops, now_ms, item.trace_header, parent_id=item.parent_id
+        )
+        sequence = self._store.sequences(1)
+        body = encoded(accepted)
+        batch.put(Table.EVENTS, key64(sequence), body)
+        if len(targets) > 1:
+            batch.put(Table.REFERENCES, key64(sequence), len(targets).to_bytes(4, "big"))
+        for target in targets:
+            lane = self.lanes.lane(target.rule_arn, target.target.id, batch)
+            key = self.lanes.add(lane, batch, due_ms=now_ms, sequence=sequence)
+            offers.setdefault(lane, []).append(Delivery(key, accepted, None, len(body)))
+
+    def _accepted(self, tallies: list[tuple[Incoming, list[RoutedRule]]], offers: dict[Lane, list[Delivery]]) -> None:
+        """The batch is durable: count, and hand the deliveries to their lanes."""
+        metrics = self._metrics
+        for item, rules in tallies:
+            counters = metrics.bus(item.location, item.bus)
+            counters.accepted += 1
+            if rules:
+                counters.matched += 1
+                for rule in rules:
+                    metrics.rule(rule.arn).matched += 1
+            else:
+                counters.unmatched += 1
+        for lane, deliveries in offers.items():
+            self.lanes.offer(lane, deliveries)
+
+    def _unknown_bus(self, item: Incoming) -> Taken | Refused:
+        if self._settings.refuse_unknown_bus:
+            return Refused("ResourceNotFoundException", f"Event bus {item.bus} does not exist.")
+        self._metrics.unknown_bus += 1
+        return Taken(item.event.id)
+
+    async def _commit(self, batch: Batch) -> None:
+        if batch.ops:
+            await self._store.commit(batch)
+        else:
+            for callback in batch.callbacks:
+                callback()
+
+    # deliver
+
+    def _wake(self, lane: Lane) -> None:
+        """Start as many workers as the lane has batches for and its sink allows."""
+        if self._tasks is None or self._stopping or not (lane.ready or lane.more):
+            return
+        sink = self._sink(lane)
+        wanted = min(sink.concurrency, -(-len(lane.ready) // sink.batch_max) + lane.more) if sink else 1
+        while lane.workers < wanted:
+            lane.workers += 1
+            self._tasks.start_soon(self._work, lane)
+
+    def _sink(self, lane: Lane) -> Sink | None:
+        if lane.name.rule_arn == DEAD_LETTER_QUEUE:
+            return self._sinks.pick("sqs", lane.name.target_id)
+        target = self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
+        return self._sinks.pick(target.kind, target.target.arn) if target else None
+
+    async def _work(self, lane: Lane) -> None:
+        """Deliver until the lane has nothing that is due; at most a sink's `concurrency` of these run for a lane."""
+        try:
+            while not self._stopping:
+                sink = self._sink(lane)
+                deliveries = self.lanes.take(lane, sink.batch_max if sink else 100)
+                if not deliveries:
+                    return
+                self.in_flight += len(deliveries)
+                try:
+                    await self._deliver(lane, sink, deliveries)
+                finally:
+                    self.in_flight -= len(deliveries)
+                    self._finished.set()
+        finally:
+            lane.workers -= 1
+
+    async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
+        target, attempts, outcomes = self._attempts(lane, sink, deliveries)
+        if sink is not None and attempts:
+            ready = [attempt for attempt in attempts if attempt is not None]
+            sent = iter(await self._send(sink, ready) if ready else [])
+            for index, attempt in enumerate(attempts):
+                if attempt is not None:
+                    outcomes[index] = next(sent)
+        with anyio.CancelScope(shield=True):
+            await self._settle(
+                lane, target, sink.kind if sink else "removed", list(zip(deliveries, attempts, outcomes, strict=True))
+            )
+
+    def _attempts(
+        self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]
+    ) -> tuple[RoutedTarget | None, list[Attempt | None], list[Outcome]]:
+        """What each delivery sends, or, where there is nothing to send, its outcome."""
+        attempts: list[Attempt | None] = []
+        outcomes: list[Outcome] = []
+        name = lane.name
+        if name.rule_arn == DEAD_LETTER_QUEUE:
+            queue = Target(id="dead-letter-queue", arn=name.target_id)
+            for delivery in deliveries:
+                message = delivery.body
+                assert isinstance(message, DeadLetterMessage)
+                letter = message.letter
+                attempts.append(Attempt(letter.accepted, message.payload, letter.rule_arn, queue, message.attributes))
+            return None, attempts, [_NOT_SENT] * len(attempts)
+        target = self._catalog.compiled_target(name.rule_arn, name.target_id)
+        if target is None or sink is None:
+            gone = Rejected("NO_RESOURCE", f"Target {name.target_id} was removed from rule {name.rule_arn}")
+            return None, [None] * len(deliveries), [gone] * len(deliveries)
+        counters = self._metrics.sink(_location(name), sink.kind)
+        now_ms = self._world.now_ms()
+        for delivery in deliveries:
+            counters.attempts += 1
+            if delivery.progress is None:
+                counters.first_attempt_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
+            else:
+                counters.retries += 1
+            try:
+                attempts.append(
+                    Attempt(delivery.accepted, _payload(target, delivery.accepted), name.rule_arn, target.target)
+                )
+                outcomes.append(_NOT_SENT)
+            except InvalidInput as error:
+                attempts.append(None)
+                outcomes.append(Rejected(InvalidInput.code, str(error)))
+        return target, attempts, outcomes
+
+    async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
+        try:
+            outcomes = await sink.send(attempts)
+        except Exception as error:  # noqa: BLE001 - a sink's bug must not end its lane: it is loud, counted and retried
+            self._metrics.sink_bugs += 1
+            log.exception("sink.bug", sink=sink.kind, rule=attempts[0].rule_arn, target=attempts[0].target.id)
+            return [Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")] * len(attempts)
+        assert len(outcomes) == len(attempts), f"sink {sink.kind} gave {len(outcomes)} outcomes for {len(attempts)}"
+        return outcomes
+
+    # settle
+
+    async def _settle(
+        self,
+        lane: Lane,
+        target: RoutedTarget | None,
+        kind: str,
+        tried: list[tuple[Delivery, Attempt | None, Outcome]],
+    ) -> None:
+        """Write what became of the deliveries; on failure of the store they stay as they were and are tried again."""
+        batch = Batch(essential=True)
+        settled: list[Delivery] = []
+        parked: list[tuple[Delivery, int]] = []
+        counters = self._metrics.sink(_location(lane.name), kind)
+        now_ms = self._world.now_ms()
+        for delivery, attempt, outcome in tried:
+            if isinstance(outcome, Delivered):
+                batch.delete(Table.DELIVERIES, delivery.key)
+                batch.release(delivery.sequence)
+                if outcome.effects is not None:
+                    batch.extend(outcome.effects)
+                settled.append(delivery)
+                continue
+            due_ms = self._failed(
+                lane, target, delivery, attempt, outcome, batch=batch, counters=counters, now_ms=now_ms
+            )
+            if due_ms is None:
+                settled.append(delivery)
+            else:
+                parked.append((delivery, due_ms))
+        batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
+        try:
+            await self._commit(batch)
+        except StoreError as error:
+            log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
+            self.lanes.give_back(lane, [delivery for delivery, _, _ in tried])
+            await anyio.sleep(_STORE_PAUSE_S)
+
+    def _settled(
+        self,
+        lane: Lane,
+        tried: list[tuple[Delivery, Attempt | None, Outcome]],
+        settled: list[Delivery],
+        parked: list[tuple[Delivery, int]],
+        counters: SinkCounters,
+    ) -> None:
+        """The outcomes are durable."""
+        now_ms = self._world.now_ms()
+        delivered = 0
+        for delivery, _, outcome in tried:
+            if isinstance(outcome, Delivered):
+                delivered += 1
+                counters.delivered_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
+            elif isinstance(outcome, Retryable):
+                counters.retryable += 1
+            else:
+                counters.rejected += 1
+        counters.delivered += delivered
+        if lane.name.rule_arn == DEAD_LETTER_QUEUE:
+            count_queued(counters, delivered)
+        else:
+            rule = self._metrics.rule(lane.name.rule_arn)
+            rule.delivered += delivered
+            rule.dead_letters += len(settled) - delivered
+        self.lanes.forget(lane, settled, settled=True)
+        self.lanes.forget(lane, (delivery for delivery, _ in parked), settled=False)
+        for _, due_ms in parked:
+            self.lanes.park(lane, due_ms)
+
+    def _failed(
+        self,
+        lane: Lane,
+        target: RoutedTarget | None,
+        delivery: Delivery,
+        attempt: Attempt | None,
+        outcome: Retryable | Rejected,
+        *,
+        batch: Batch,
+        counters: SinkCounters,
+        now_ms: int,
+    ) -> int | None:
+        """Park the delivery and say until when, or give it up (None)."""
+        before = delivery.progress or Progress(0, delivery.accepted.ingested_ms)
+        progress = Progress(before.attempts + 1, before.started_ms, outcome.code, outcome.message[:1000])
+        decision: retry.RetryAt | retry.DeadLetter | None = None
+        if isinstance(outcome, Retryable):
+            decision = retry.decide(
+                _retry_policy(target),
+                attempts=progress.attempts,
+                accepted_ms=progress.started_ms,
+                now_ms=now_ms,
+                random=self._world.random(),
+                retry_after_s=outcome.retry_after_s,
+            )
+        name = lane.name
+        log.warning(
+            "attempt.failed",
+            rule=name.rule_arn,
+            target=name.target_id,
+            event_id=delivery.accepted.event.id,
+            attempt=progress.attempts,
+            code=outcome.code,
+            message=outcome.message,
+            retry_in_ms=decision.due_ms - now_ms if isinstance(decision, retry.RetryAt) else None,
+        )
+        batch.delete(Table.DELIVERIES, delivery.key)
+        if isinstance(decision, retry.RetryAt):
+            sequence = int.from_bytes(delivery.sequence, "big")
+            self.lanes.add(lane, batch, due_ms=decision.due_ms, sequence=sequence, progress=progress)
+            return decision.due_ms
+        batch.release(delivery.sequence)
+        if isinstance(delivery.body, DeadLetterMessage):
+            self._dead_letters.queue_failed(batch, delivery.body.letter, outcome, counters)
+            return None
+        counters.dead_letters += 1
+        self._dead_letters.give_up(
+            batch,
+            accepted=delivery.body,
+            payload=attempt.payload if attempt else envelope(delivery.body.event),
+            rule_arn=name.rule_arn,
+            target_id=name.target_id,
+            target=target.target if target else None,
+            failure=outcome,
+            attempts=progress.attempts,
+            condition=decision.condition if decision else None,
+            counters=counters,
+            lanes=self.lanes,
+        )
+        return None
+
+    # recover, run, stop
+
+    def recover(self) -> None:
+        """Go on with the deliveries that a previous run left. Call it once, before anything is accepted."""
+        self.lanes.recover()
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        """Own the workers until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def drain(self, limit_s: float) -> None:
+        """Take nothing new, start no attempt, let those in flight finish within the limit."""
+        self._stopping = True
+        self.lanes.stop()
+        with anyio.move_on_after(limit_s):
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Return when nothing is in flight; it never comes back after `drain` has begun."""
+        while self.in_flight or self._accepting:
+            self._finished = anyio.Event()
+            await self._finished.wait()
+
+
+_DEFAULT_RETRY = retry.RetryPolicy(limits.RETRY_ATTEMPTS_DEFAULT, limits.EVENT_AGE_S_DEFAULT)
+_NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
+
+
+def _payload(target: RoutedTarget, accepted: Accepted) -> bytes:
+    if target.transform is None:
+        return envelope(accepted.event)
+    return render(
+        target.transform,
+        accepted.event,
+        rule_arn=target.rule_arn,
+        rule_name=target.rule_name,
+        ingested_ms=accepted.ingested_ms,
+    )
+
+
+def _retry_policy(target: RoutedTarget | None) -> retry.RetryPolicy:
+    configured = target.target.retry_policy if target else None
+    if configured is None:
+        return _DEFAULT_RETRY
+    attempts, age_s = configured.maximum_retry_attempts, configured.maximum_event_age_in_seconds
+    return retry.RetryPolicy(
+        _DEFAULT_RETRY.attempts_max if attempts is None else attempts,
+        _DEFAULT_RETRY.age_s_max if age_s is None else age_s,
+    )
+
+
+def _location(name: LaneName) -> Location:
+    """Where the sending rule is; for a lane of dead letters, where the queue is."""
+    parts = (name.target_id if name.rule_arn == DEAD_LETTER_QUEUE else name.rule_arn).split(":", 5)
+    return Location(parts[4], parts[3])

@@ -1,0 +1,88 @@
+"""The sink for another bus of this hub: same or other account, same or other region.
+
+A hop is one transaction: the settled delivery here and the accepted event there. It is refused at once, before anything
+is written, when the event may not hop again or when the destination's policy does not allow the sending account
+("eb-cross-account"; classic.md section 5.5).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from router.catalog.model import Bus
+from router.core.arn import bus_name
+from router.core.event import Event, Location, hop_id
+from router.core.hops import HopRefused, hop
+from router.pipeline import Incoming
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
+from router.sources.outcome import Refused, Taken
+from router.store.base import Batch
+from router.world import World, iso_seconds
+
+
+class Permission(Protocol):
+    """Whether an account may send an event to a bus through a rule."""
+
+    def __call__(self, sender: Location, bus: Bus, event: Event, rule_arn: str) -> bool: ...
+
+
+class EventBusSink:
+    """`plan` is the pipeline's: match at the destination and put what follows into a batch."""
+
+    kind: ClassVar[str] = "event_bus"
+    batch_max: ClassVar[int] = 500
+    concurrency: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        *,
+        find_bus: Callable[[Location, str], Bus | None],
+        allowed: Permission,
+        plan: Callable[[Sequence[Incoming], Batch], list[Taken | Refused]],
+        world: World,
+    ) -> None:
+        self._find_bus = find_bus
+        self._allowed = allowed
+        self._plan = plan
+        self._world = world
+
+    async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
+        return [self._hop(attempt) for attempt in attempts]
+
+    def _hop(self, attempt: Attempt) -> Outcome:
+        accepted = attempt.accepted
+        here = accepted.location
+        there, name = bus_name(attempt.target.arn)
+        assert there is not None, f"{attempt.target.arn} was accepted as an event bus target"
+        bus = self._find_bus(there, name)
+        if bus is None:
+            if there.account == here.account:
+                return Delivered()  # as AWS: acknowledged and dropped
+            return _no_permission(attempt)
+        if not self._allowed(here, bus, accepted.event, attempt.rule_arn):
+            return _no_permission(attempt)
+        hops = hop(accepted.hops, here, there)
+        if isinstance(hops, HopRefused):
+            return Rejected(hops.code, hops.message)
+        event, parent = accepted.event, accepted.parent_id
+        if there.region != here.region:
+            parent = event.id
+            event = msgspec.structs.replace(
+                event,
+                id=hop_id(event.id, attempt.rule_arn, attempt.target.id),
+                time=iso_seconds(self._world.now_ms()),
+            )
+        effects = Batch(essential=True)
+        (outcome,) = self._plan([Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent)], effects)
+        if isinstance(outcome, Refused):
+            return Retryable("INTERNAL_ERROR", f"{outcome.code}: {outcome.message}")
+        return Delivered(effects)
+
+
+def _no_permission(attempt: Attempt) -> Rejected:
+    return Rejected(
+        "NO_PERMISSIONS",
+        f"Account {attempt.accepted.location.account} may not put events on {attempt.target.arn}: the bus does not "
+        "exist or its policy does not allow it",
+    )

@@ -1,0 +1,195 @@
+"""Sinks that deposit into the durable inboxes of simulated targets, one class a kind of target.
+
+The messages of one call share one batch, which hangs on the first `Delivered`; the others have no effects of their own.
+So the outcomes of one `send` must be settled in one transaction, and a batch is delivered whole or tried again whole.
+
+Queues: the body is the payload; FIFO queues take `SqsParameters.MessageGroupId` and the queue's own deduplication.
+Log groups: the payload is the event's text and the event's time its timestamp; an input transformer must make
+`{"timestamp": …, "message": …}` (classic.md section 4.1), with a timestamp in ms or in ISO 8601 and a text. A time that
+PutLogEvents would refuse (14 days old, 2 hours ahead) gives way to the time of ingestion.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import ClassVar
+
+import msgspec
+
+from router import limits
+from router.core.event import envelope
+from router.core.jsonpath import InvalidPath, compile_path, get_json
+from router.simulator.inboxes import Inboxes
+from router.simulator.log_search import DELIVERY_STREAM
+from router.simulator.records import Draft, Stored, text_attributes
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected
+from router.sinks.parameters import BadParameter, value_of
+from router.store.base import Batch
+
+_DELIVERED = Delivered()
+_TOO_OLD_MS = 14 * 86_400_000
+_TOO_NEW_MS = 2 * 3_600_000
+
+
+class InboxSink:
+    """Deposits each payload as it is."""
+
+    kind: ClassVar[str] = "inbox"
+    batch_max: ClassVar[int] = 1000
+    concurrency: ClassVar[int] = 1
+
+    def __init__(self, inboxes: Inboxes) -> None:
+        self._inboxes = inboxes
+
+    async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
+        batch = Batch()
+        drafts = [self._draft(attempt) for attempt in attempts]
+        deposited = iter(
+            self._inboxes.deposit_many(
+                batch, attempts[0].target.arn, [draft for draft in drafts if isinstance(draft, Draft)]
+            )
+        )
+        outcomes: list[Outcome] = []
+        effects: Batch | None = batch
+        for draft in drafts:
+            outcome = draft if isinstance(draft, Rejected) else next(deposited)
+            if not isinstance(outcome, Stored):
+                outcomes.append(outcome)
+            elif effects is not None:
+                outcomes.append(Delivered(effects))
+                effects = None
+            else:
+                outcomes.append(_DELIVERED)
+        return outcomes
+
+    def _draft(self, attempt: Attempt) -> Draft | Rejected:
+        accepted = attempt.accepted
+        return Draft(
+            attempt.payload,
+            text_attributes(attempt.attributes),
+            trace_header=accepted.trace_header,
+            event_id=accepted.event.id,
+        )
+
+
+class SqsInboxSink(InboxSink):
+    kind: ClassVar[str] = "sqs"
+
+    def _draft(self, attempt: Attempt) -> Draft | Rejected:
+        accepted = attempt.accepted
+        parameters = attempt.target.sqs_parameters
+        group_id = parameters.message_group_id if parameters is not None else None
+        if group_id is not None:
+            try:
+                group_id = value_of(group_id, accepted.event)
+            except BadParameter as error:
+                return Rejected("INVALID_PARAMETER", f"MessageGroupId: {error}")
+        return Draft(
+            attempt.payload,
+            text_attributes(attempt.attributes),
+            accepted.trace_header,
+            group_id,
+            event_id=accepted.event.id,
+        )
+
+
+class _LogEvent(msgspec.Struct):
+    timestamp: int | str
+    message: str
+
+
+_decode_log_event = msgspec.json.Decoder(_LogEvent).decode
+
+
+class LogsInboxSink(InboxSink):
+    kind: ClassVar[str] = "logs"
+
+    def _draft(self, attempt: Attempt) -> Draft | Rejected:
+        accepted = attempt.accepted
+        body = attempt.payload
+        time_ms = _time_ms(accepted.event.time)
+        if attempt.target.input_transformer is not None:
+            try:
+                made = _decode_log_event(body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return Rejected(
+                    "INVALID_PARAMETER",
+                    f'The input transformer of a log group target must make {{"timestamp": …, "message": …}}: {error}',
+                )
+            body = made.message.encode()
+            time_ms = made.timestamp if isinstance(made.timestamp, int) else _time_ms(made.timestamp)
+            if time_ms is None:
+                return Rejected("INVALID_PARAMETER", f"Expected a timestamp in ms or ISO 8601, got {made.timestamp!r}")
+        if not body or len(body) > limits.LOG_EVENT_BYTES_MAX:
+            return Rejected(
+                "INVALID_PARAMETER",
+                f"Expected a log event of 1 to {limits.LOG_EVENT_BYTES_MAX} bytes, got {len(body)}",
+            )
+        ingested_ms = accepted.ingested_ms
+        if time_ms is None or not ingested_ms - _TOO_OLD_MS <= time_ms <= ingested_ms + _TOO_NEW_MS:
+            time_ms = ingested_ms
+        return Draft(body, event_id=accepted.event.id, stream=DELIVERY_STREAM, timestamp_ms=time_ms)
+
+
+class KinesisInboxSink(InboxSink):
+    """The partition key goes along as an attribute: what the path finds, quotes kept, `{}` where it finds nothing, and
+    the event's id without a path (classic.md section 4.1)."""
+
+    kind: ClassVar[str] = "kinesis"
+
+    def _draft(self, attempt: Attempt) -> Draft | Rejected:
+        accepted = attempt.accepted
+        key = accepted.event.id
+        if attempt.target.kinesis_parameters is not None:
+            try:
+                path = compile_path(attempt.target.kinesis_parameters.partition_key_path)
+            except InvalidPath as error:
+                return Rejected("INVALID_PARAMETER", f"PartitionKeyPath: {error}")
+            found = get_json(path, envelope(accepted.event))
+            key = found.decode() if isinstance(found, bytes) else "{}"
+        return Draft(
+            attempt.payload,
+            {"PartitionKey": ("String", key.encode())},
+            accepted.trace_header,
+            event_id=accepted.event.id,
+        )
+
+
+class SnsInboxSink(InboxSink):
+    kind: ClassVar[str] = "sns"
+
+
+class LambdaInboxSink(InboxSink):
+    kind: ClassVar[str] = "lambda"
+
+
+class FirehoseInboxSink(InboxSink):
+    kind: ClassVar[str] = "firehose"
+
+
+class StatesInboxSink(InboxSink):
+    kind: ClassVar[str] = "states"
+
+
+def inbox_sinks(inboxes: Inboxes) -> dict[str, InboxSink]:
+    """One sink for each kind of inbox."""
+    kinds = (
+        FirehoseInboxSink,
+        KinesisInboxSink,
+        LambdaInboxSink,
+        LogsInboxSink,
+        SnsInboxSink,
+        SqsInboxSink,
+        StatesInboxSink,
+    )
+    return {kind.kind: kind(inboxes) for kind in kinds}
+
+
+@lru_cache(maxsize=4096)
+def _time_ms(text: str) -> int | None:
+    """An ISO 8601 time in ms; None for a text that is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

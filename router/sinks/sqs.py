@@ -1,0 +1,145 @@
+"""Queues of a real SQS-protocol endpoint: SendMessageBatch in the JSON protocol.
+
+Each delivery becomes one message and has its own outcome, also where only some of a batch are taken. A FIFO queue's
+messages have the event's id as deduplication id. The event's trace header rides as the system attribute
+`AWSTraceHeader`; a dead letter's attributes are message attributes of type String.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+from router import limits
+from router.core.arn import parse
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
+from router.sinks.batches import in_batches
+from router.sinks.endpoints import Endpoints, Service
+from router.sinks.failures import Failure
+from router.sinks.http_client import Response
+from router.sinks.parameters import BadParameter, value_of
+
+# What SQS takes as text (API reference, "SendMessage"); one other character would fail the whole batch.
+_NOT_TEXT = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class _Attribute(msgspec.Struct, frozen=True, rename="pascal"):
+    string_value: str
+    data_type: str = "String"
+
+
+class _Entry(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
+    id: str
+    message_body: str
+    message_attributes: dict[str, _Attribute] | None = None
+    message_system_attributes: dict[str, _Attribute] | None = None
+    message_group_id: str | None = None
+    message_deduplication_id: str | None = None
+
+
+class _Request(msgspec.Struct, frozen=True, rename="pascal"):
+    queue_url: str
+    entries: Sequence[_Entry]
+
+
+class _Sent(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str
+
+
+class _Failed(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str
+    code: str = ""
+    sender_fault: bool = False
+    message: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
+    successful: list[_Sent] | None = None
+    failed: list[_Failed] | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class SqsSink:
+    """See the module's contract."""
+
+    kind: ClassVar[str] = "sqs"
+    batch_max: ClassVar[int] = 10
+    concurrency: ClassVar[int] = 8
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._endpoints = endpoints
+
+    async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
+        arn = attempts[0].target.arn
+        service = self._endpoints.service(arn)
+        where = parse(arn)
+        queue_url = f"{service.url}/{where.account}/{where.resource}"
+        deadline = self._endpoints.deadline()
+
+        async def call(batch: Sequence[_Entry]) -> Sequence[Outcome] | Failure:
+            answer = await service.json(
+                "AmazonSQS.SendMessageBatch", "1.0", _encode(_Request(queue_url, batch)), deadline=deadline
+            )
+            return _outcomes(service, batch, answer) if isinstance(answer, Response) else answer
+
+        is_fifo = where.resource.endswith(".fifo")
+        entries = [_entry(str(index), attempt, is_fifo=is_fifo) for index, attempt in enumerate(attempts)]
+        return await in_batches(entries, _size, call, count_max=self.batch_max, bytes_max=limits.MESSAGE_BYTES_MAX)
+
+
+def _entry(entry_id: str, attempt: Attempt, *, is_fifo: bool) -> _Entry | Rejected:
+    """The message for one attempt, or why SQS would never take it."""
+    try:
+        body = attempt.payload.decode()
+    except UnicodeDecodeError:
+        return Rejected("INVALID_PARAMETER", "the payload is not UTF-8 text")
+    if not body or _NOT_TEXT.search(body):
+        return Rejected("INVALID_PARAMETER", "the payload is empty or has characters that SQS does not take")
+    event = attempt.accepted.event
+    group = attempt.target.sqs_parameters.message_group_id if attempt.target.sqs_parameters else None
+    if is_fifo and group is None:
+        return Rejected("INVALID_PARAMETER", "a FIFO queue needs SqsParameters with a MessageGroupId")
+    try:
+        group_id = None if group is None else value_of(group, event)
+    except BadParameter as bad:
+        return Rejected("INVALID_PARAMETER", f"MessageGroupId: {bad}")
+    trace = attempt.accepted.trace_header
+    entry = _Entry(
+        entry_id,
+        body,
+        {name: _Attribute(value) for name, value in attempt.attributes.items()} if attempt.attributes else None,
+        {"AWSTraceHeader": _Attribute(trace)} if trace else None,
+        group_id,
+        event.id if is_fifo else None,
+    )
+    if (size := _size(entry)) > limits.MESSAGE_BYTES_MAX:
+        return Rejected("INVALID_PARAMETER", f"the message has {size} bytes, SQS takes {limits.MESSAGE_BYTES_MAX}")
+    return entry
+
+
+def _size(entry: _Entry) -> int:
+    """Bytes that count against SQS's limits: the body, and the attributes' names, types and values."""
+    size = _bytes(entry.message_body)
+    for name, attribute in (entry.message_attributes or {}).items():
+        size += _bytes(name) + _bytes(attribute.data_type) + _bytes(attribute.string_value)
+    return size
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _outcomes(service: Service, batch: Sequence[_Entry], response: Response) -> Sequence[Outcome] | Failure:
+    try:
+        answer = _decode(response.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return service.failure(response)
+    by_id: dict[str, Outcome] = {sent.id: Delivered() for sent in answer.successful or ()}
+    for failed in answer.failed or ():
+        by_id[failed.id] = service.entry_failure(failed.code, failed.message or "", is_sender_fault=failed.sender_fault)
+    unheard = Retryable("SDK_CLIENT_ERROR", f"{service.what}: the answer does not say what became of the message")
+    return [by_id.get(entry.id, unheard) for entry in batch]

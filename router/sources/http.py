@@ -1,0 +1,252 @@
+"""The hub's HTTP server: AWS's APIs, service events, the hub's own API, health and metrics on one port.
+
+A body is bounded before it is read. Health and metrics are open; everything else passes the authenticator first. The
+access log is off: nothing is logged for a request that went well. It must not know what an operation does.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from router import limits, log
+from router.api.hub import HubApi
+from router.aws.service import Services, error_body
+from router.aws.sigv4 import Authenticator
+from router.core.event import Location
+from router.errors import (
+    ApiError,
+    InternalException,
+    RequestTooLarge,
+    ResourceNotFoundException,
+    ServiceUnavailable,
+    ValidationException,
+)
+from router.metrics import Metrics
+from router.sources.intake import Intake, split_records
+from router.sources.outcome import Refused, Taken, Withheld
+from router.world import World
+
+_AWS_EVENTS = re.compile(r"/aws-events/([^/]+)/([^/]+)")
+_QUEUE_PATH = re.compile(r"/[0-9]{12}/[A-Za-z0-9_.-]{1,80}")
+_encode = msgspec.json.Encoder().encode
+
+
+class _Failure(msgspec.Struct):
+    index: int
+    code: str
+    message: str
+
+
+class _ServiceEventsAnswer(msgspec.Struct):
+    accepted: int
+    withheld: int
+    failed: int
+    failures: list[_Failure]
+    """Why, for the first few of the failed ones."""
+
+
+class HttpServer:
+    """`failure` says why the hub is not ready, or None. `open_location` makes a location usable on first use or raises
+    an ApiError."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        authenticator: Authenticator,
+        intake: Intake,
+        hub_api: HubApi,
+        metrics: Metrics,
+        world: World,
+        failure: Callable[[], str | None],
+        open_location: Callable[[Location], None],
+        aws_events: bool,
+    ) -> None:
+        self._services = services
+        self._authenticator = authenticator
+        self._intake = intake
+        self._hub_api = hub_api
+        self._metrics = metrics
+        self._world = world
+        self._failure = failure
+        self._open_location = open_location
+        self._aws_events = aws_events
+        self._stopping = False
+        self._runner: web.ServerRunner | None = None
+        self.port = 0
+        """The port it listens on; 0 before it does."""
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port that was taken (`port` 0 takes a free one). Raises OSError when the port is in use."""
+        server = web.Server(self._handle, access_log=None, keepalive_timeout=75.0)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=5.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, backlog=1024)
+        await site.start()
+        self.port = int(self._runner.addresses[0][1])
+        return self.port
+
+    def stop_intake(self) -> None:
+        """Requests from now on are answered that the hub is stopping."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            status, body, headers = error_body(error, _content_type(request))
+            if status == 413:
+                headers["Connection"] = "close"
+            return web.Response(status=status, body=body, headers=headers)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there
+            self._metrics.api_errors += 1
+            log.exception("request.bug", method=request.method, path=request.path)
+            status, body, headers = error_body(InternalException("Internal Service Failure"), _content_type(request))
+            return web.Response(status=status, body=body, headers=headers)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if request.method in ("GET", "HEAD") and path in _OPEN:
+            return await _OPEN[path](self)
+        if self._stopping:
+            raise ServiceUnavailable("The hub is stopping. Try again.")
+        body = await _read(request)
+        if request.method == "POST" and (path == "/" or _QUEUE_PATH.fullmatch(path)):
+            return await self._aws(request, body)
+        match = _AWS_EVENTS.fullmatch(path)
+        if match is not None and request.method == "POST":
+            return await self._service_events(request, body, match[1], match[2])
+        if path.startswith("/_hub/v1/"):
+            self._admin(request, body)
+            answer = await self._hub_api.call(request.method, path.removeprefix("/_hub/v1/"), request.query, body)
+            return web.Response(body=answer, content_type="application/json")
+        raise _NotFound(f"there is nothing at {request.method} {path[:200]}; AWS's APIs are at POST /")
+
+    async def _aws(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        service, operation = self._services.find(request.headers, body, request.query_string)
+        caller = self._authenticator.authenticate(
+            method=request.method,
+            path=request.raw_path.partition("?")[0],
+            raw_query=request.raw_path.partition("?")[2],
+            headers=request.headers,
+            body=body,
+            service=service.name,
+            now_ms=self._world.now_ms(),
+        )
+        self._open_location(Location(caller.account, caller.region))
+        try:
+            answer = await service.call(operation, body, caller)
+        except ApiError as error:
+            self._metrics.request(operation, error.code)
+            raise
+        self._metrics.request(operation, "ok")
+        return web.Response(body=answer, headers={"Content-Type": service.content_type})
+
+    def _admin(self, request: web.BaseRequest, body: bytes) -> None:
+        self._authenticator.authenticate_admin(
+            method=request.method,
+            path=request.raw_path.partition("?")[0],
+            raw_query=request.raw_path.partition("?")[2],
+            headers=request.headers,
+            body=body,
+            now_ms=self._world.now_ms(),
+        )
+
+    async def _service_events(
+        self, request: web.BaseRequest, body: bytes, account: str, region: str
+    ) -> web.StreamResponse:
+        if not self._aws_events:
+            raise _NotFound("service events are off: set `aws_events: true` in the hub file to take them")
+        self._admin(request, body)
+        location = _location(account, region)
+        self._open_location(location)
+        outcomes = await self._intake.put_service_events(location, split_records(body))
+        failures = [
+            _Failure(index, outcome.code, outcome.message)
+            for index, outcome in enumerate(outcomes)
+            if isinstance(outcome, Refused)
+        ]
+        answer = _ServiceEventsAnswer(
+            sum(isinstance(outcome, Taken) for outcome in outcomes),
+            sum(isinstance(outcome, Withheld) for outcome in outcomes),
+            len(failures),
+            failures[:10],
+        )
+        return web.Response(body=_encode(answer), content_type="application/json")
+
+    # open to everybody
+
+    async def _healthz(self) -> web.StreamResponse:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self) -> web.StreamResponse:
+        failure = "the hub is stopping" if self._stopping else self._failure()
+        return web.Response(status=503 if failure else 200, text=f"{failure or 'ready'}\n")
+
+    async def _prometheus(self) -> web.StreamResponse:
+        body = await asyncio.to_thread(self._metrics.render)
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+_OPEN: Mapping[str, Callable[[HttpServer], Awaitable[web.StreamResponse]]] = {
+    "/healthz": HttpServer._healthz,
+    "/readyz": HttpServer._readyz,
+    "/metrics": HttpServer._prometheus,
+}
+
+
+class _NotFound(ResourceNotFoundException):
+    status = 404
+
+
+def _location(account: str, region: str) -> Location:
+    if re.fullmatch(r"[0-9]{12}", account) is None:
+        raise ValidationException(f"expected a 12-digit account in the path, got {account[:64]!r}")
+    if re.fullmatch(r"[a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?", region) is None or len(region) > 32:
+        raise ValidationException(f"expected a region such as us-east-1 in the path, got {region[:64]!r}")
+    return Location(account, region)
+
+
+def _content_type(request: web.BaseRequest) -> str:
+    sqs = request.headers.get("X-Amz-Target", "").startswith("AmazonSQS.")
+    return "application/x-amz-json-1.0" if sqs else "application/x-amz-json-1.1"
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    """The body, refused before it is read when its length is known to be too much, and as soon as it grows too long."""
+    bound = limits.REQUEST_BODY_BYTES_MAX
+    length = request.content_length
+    if length is not None and length > bound:
+        raise RequestTooLarge(f"The request body has {length} bytes, at most {bound} are taken.")
+    if not request.can_read_body:
+        return b""
+    try:
+        async with asyncio.timeout(limits.REQUEST_READ_S_MAX):
+            if length is not None:
+                return await request.content.read(-1) if length else b""
+            return await _read_unknown(request, bound)
+    except TimeoutError as error:
+        raise _RequestTimeout(f"The request body did not arrive within {limits.REQUEST_READ_S_MAX} s.") from error
+
+
+async def _read_unknown(request: web.BaseRequest, bound: int) -> bytes:
+    parts = bytearray()
+    while chunk := await request.content.readany():
+        parts += chunk
+        if len(parts) > bound:
+            raise RequestTooLarge(f"The request body has more than {bound} bytes.")
+    return bytes(parts)
+
+
+class _RequestTimeout(ApiError):
+    code = "RequestTimeoutException"
+    status = 408

@@ -1,0 +1,355 @@
+"""The door: what producers send becomes `Incoming` for the pipeline, or is refused with AWS's code and text.
+
+Three kinds of producers, three calls: customers' PutEvents entries (`aws.` sources refused), service events and raw
+CloudTrail records (the location's trails decide), and the messages of a queue source, which are taken whole or not at
+all. Nothing here stores, matches or delivers.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from router.catalog.model import Bus
+from router.core import cloudtrail
+from router.core.arn import InvalidArn, bus_name
+from router.core.event import Event, Location, compact, entry_size
+from router.errors import AccessDeniedException, ValidationException
+from router.metrics import Metrics
+from router.pipeline import Incoming, Pipeline
+from router.sources.outcome import MALFORMED_DETAIL, Refused, Taken, Withheld
+from router.world import World, iso_seconds
+
+
+class Entry(msgspec.Struct, rename="pascal", gc=False):
+    """One entry of a PutEvents request; what is required is checked by hand, because AWS fails the entry alone."""
+
+    source: str | None = None
+    detail_type: str | None = None
+    detail: str | None = None
+    resources: list[str] | None = None
+    event_bus_name: str | None = None
+    time: float | str | None = None
+    trace_header: str | None = None
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    """EventBridge's envelope, or (where `detail-type` is absent) a CloudTrail record."""
+
+    detail_type: str | None = msgspec.field(default=None, name="detail-type")
+    detail: msgspec.Raw = msgspec.Raw(b"")
+    source: str | None = None
+    id: str | None = None
+    account: str | None = None
+    region: str | None = None
+    time: str | None = None
+    resources: tuple[str, ...] = ()
+
+
+class _Empty(msgspec.Struct):
+    pass
+
+
+_NOT_AUTHORIZED = Refused("NotAuthorizedForSourceException", "Not authorized for the source.")
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_entry = msgspec.json.Decoder(Entry).decode
+_check_object = msgspec.json.Decoder(_Empty).decode
+
+_Kept = TypeVar("_Kept", bound=Withheld | Refused)
+Authorize = Callable[[Location, Bus, Event], bool]
+
+
+class Intake:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        find_bus: Callable[[Location, str], Bus | None],
+        authorize: Authorize,
+        trails: Callable[[Location], Sequence[cloudtrail.Trail]],
+        world: World,
+        metrics: Metrics,
+        put_events_bytes_max: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._find_bus = find_bus
+        self._authorize = authorize
+        self._trails = trails
+        self._world = world
+        self._metrics = metrics
+        self._bytes_max = put_events_bytes_max
+
+    # customers
+
+    async def put_entries(self, caller: Location, entries: Sequence[Entry]) -> list[Taken | Refused]:
+        """PutEvents: one outcome for each entry. Raises ValidationException (too large) and AccessDeniedException (one
+        entry's bus does not let the caller in), both for the request as a whole."""
+        size = sum(map(_size, entries))
+        if size >= self._bytes_max:
+            raise ValidationException("Total size of the entries in the request is over the limit.")
+        ids = self._world.uuids(len(entries))
+        checked = self._checked(caller, entries, ids, default_bus="default")
+        self._authorize_all(caller, checked)
+        outcomes = await self._accept(checked)
+        refused = sum(isinstance(outcome, Refused) for outcome in outcomes)
+        if refused:
+            self._metrics.bus(caller, "default").refused += refused
+        return outcomes
+
+    def _checked(
+        self, caller: Location, entries: Sequence[Entry], ids: Sequence[str], *, default_bus: str
+    ) -> list[Incoming | Refused]:
+        now = iso_seconds(self._world.now_ms())
+        return [
+            _checked(caller, entry, event_id, now, default_bus) for entry, event_id in zip(entries, ids, strict=True)
+        ]
+
+    def _authorize_all(self, caller: Location, checked: Sequence[Incoming | Refused]) -> None:
+        for item in checked:
+            if isinstance(item, Refused):
+                continue
+            bus = self._find_bus(item.location, item.bus)
+            if bus is None:
+                if item.location.account == caller.account:
+                    continue  # unknown: the pipeline drops or refuses it
+            elif (bus.policy is None and item.location.account == caller.account) or self._authorize(
+                caller, bus, item.event
+            ):
+                continue
+            raise AccessDeniedException(
+                f"User: arn:aws:iam::{caller.account}:root is not authorized to perform: events:PutEvents on resource: "
+                f"arn:aws:events:{item.location.region}:{item.location.account}:event-bus/{item.bus} because no "
+                "resource-based policy allows the events:PutEvents action"
+            )
+
+    async def _accept(self, read: Sequence[Incoming | _Kept]) -> list[Taken | Refused | _Kept]:
+        good = [item for item in read if isinstance(item, Incoming)]
+        taken = iter(await self._pipeline.accept(good)) if good else iter(())
+        return [next(taken) if isinstance(item, Incoming) else item for item in read]
+
+    # services
+
+    async def put_service_events(self, location: Location, bodies: Sequence[bytes]) -> list[Taken | Withheld | Refused]:
+        """Service events in EventBridge's envelope and raw CloudTrail records, for the location's default bus. The
+        envelope's account and region become the location's; an id that is given is kept."""
+        ids = self._world.uuids(len(bodies))
+        read = [
+            self._service_event(location, body, event_id, bus="default", keep_origin=False)
+            for body, event_id in zip(bodies, ids, strict=True)
+        ]
+        outcomes = await self._accept(read)
+        counters = self._metrics.bus(location, "default")
+        counters.withheld += sum(isinstance(outcome, Withheld) for outcome in outcomes)
+        counters.refused += sum(isinstance(outcome, Refused) for outcome in outcomes)
+        return outcomes
+
+    def _service_event(
+        self, location: Location, body: bytes, event_id: str, *, bus: str, keep_origin: bool
+    ) -> Incoming | Withheld | Refused:
+        try:
+            envelope = _decode_envelope(body)
+        except msgspec.MsgspecError as error:
+            return Refused("InvalidArgument", f"The event is not a service event or a CloudTrail record: {error}")
+        if envelope.detail_type is None:
+            try:
+                event = cloudtrail.wrap(body, location=location, event_id=event_id, now_ms=self._world.now_ms())
+            except cloudtrail.InvalidRecord as error:
+                return Refused("InvalidArgument", str(error))
+        else:
+            wrapped = self._wrapped(location, envelope, event_id, keep_origin=keep_origin)
+            if isinstance(wrapped, Refused):
+                return wrapped
+            event = wrapped
+        if cloudtrail.is_cloudtrail(event.detail_type) and not cloudtrail.selected(
+            self._trails(location), cloudtrail.record(event.detail), event.detail_type
+        ):
+            return Withheld(f"no trail of {location} logs this record")
+        return Incoming(event, location, bus)
+
+    def _wrapped(self, location: Location, envelope: _Envelope, event_id: str, *, keep_origin: bool) -> Event | Refused:
+        if not envelope.source or not envelope.detail_type or not bytes(envelope.detail):
+            missing = "source" if not envelope.source else "detail" if not bytes(envelope.detail) else "detail-type"
+            return Refused("InvalidArgument", f"Parameter {missing} is not valid. Reason: {missing} is required.")
+        try:
+            detail = compact(bytes(envelope.detail).decode())
+            _check_object(detail)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return MALFORMED_DETAIL
+        time = envelope.time
+        if time is None:
+            time = iso_seconds(self._world.now_ms())
+        elif (seconds := _parse_time(time)) is None:
+            return Refused("InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601, got {time!r}.")
+        else:
+            time = seconds
+        return Event(
+            envelope.id or event_id,
+            envelope.detail_type,
+            envelope.source,
+            envelope.account if keep_origin and envelope.account else location.account,
+            time,
+            envelope.region if keep_origin and envelope.region else location.region,
+            envelope.resources,
+            detail,
+        )
+
+    # queues
+
+    async def put_messages(
+        self, location: Location, bus: str, *, trusted: bool, messages: Sequence[Sequence[tuple[bytes, str]]]
+    ) -> list[Taken | Refused]:
+        """The events of a queue's messages: for each message its (JSON text, id) pairs. A message is taken whole, or
+        refused whole with the first thing that is wrong with it; one outcome for each message."""
+        read = [self._message(location, bus, trusted, message) for message in messages]
+        flat = [item for items in read if not isinstance(items, Refused) for item in items]
+        taken = iter(await self._pipeline.accept(flat)) if flat else iter(())
+        outcomes: list[Taken | Refused] = []
+        for message, items in zip(messages, read, strict=True):
+            if isinstance(items, Refused):
+                outcomes.append(items)
+                continue
+            of_message = [next(taken) for _ in items]
+            refused = next((outcome for outcome in of_message if isinstance(outcome, Refused)), None)
+            outcomes.append(refused or Taken(message[0][1] if message else ""))
+        return outcomes
+
+    def _message(
+        self, location: Location, bus: str, trusted: bool, message: Sequence[tuple[bytes, str]]
+    ) -> list[Incoming] | Refused:
+        items: list[Incoming] = []
+        for body, event_id in message:
+            item = (
+                self._service_event(location, body, event_id, bus=bus, keep_origin=True)
+                if trusted
+                else self._message_entry(location, bus, body, event_id)
+            )
+            if isinstance(item, Refused):
+                return item
+            if isinstance(item, Incoming):
+                items.append(item)
+        return items
+
+    def _message_entry(self, location: Location, bus: str, body: bytes, event_id: str) -> Incoming | Refused:
+        try:
+            entry = _decode_entry(body)
+        except msgspec.MsgspecError as error:
+            return Refused("InvalidArgument", f"The message's entry is not a PutEvents entry: {error}")
+        if _size(entry) >= self._bytes_max:
+            return Refused("InvalidArgument", "Total size of the entries in the request is over the limit.")
+        (item,) = self._checked(location, [entry], [event_id], default_bus=bus)
+        if isinstance(item, Refused):
+            return item
+        try:
+            _check_object(item.event.detail)
+            self._authorize_all(location, [item])
+        except (msgspec.MsgspecError, RecursionError):
+            return MALFORMED_DETAIL
+        except AccessDeniedException as error:
+            return Refused(error.code, error.message)
+        return item
+
+
+def _size(entry: Entry) -> int:
+    return entry_size(
+        has_time=entry.time is not None,
+        source=entry.source or "",
+        detail_type=entry.detail_type or "",
+        detail=entry.detail or "",
+        resources=entry.resources or (),
+    )
+
+
+def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bus: str) -> Incoming | Refused:
+    """The entry as an event at its bus, or AWS's reason why not; its detail is checked when it is matched."""
+    if not entry.source or not entry.detail_type or not entry.detail:
+        name = "Source" if not entry.source else "DetailType" if not entry.detail_type else "Detail"
+        return Refused("InvalidArgument", f"Parameter {name} is not valid. Reason: {name} is a required argument.")
+    if entry.source.startswith("aws."):
+        return _NOT_AUTHORIZED
+    location, bus = caller, entry.event_bus_name or default_bus
+    if bus.startswith("arn:"):
+        try:
+            found, bus = bus_name(bus)
+        except InvalidArn as error:
+            return Refused("InvalidArgument", f"Parameter EventBusName is not valid. Reason: {error}")
+        location = found or caller
+        if location.region != caller.region:
+            return Refused(
+                "InvalidArgument",
+                f"Parameter EventBusName is not valid. Reason: the bus is in {location.region}, the request is for "
+                f"{caller.region}.",
+            )
+    time: str | None = now
+    if entry.time is not None:
+        time = _parse_time(entry.time)
+        if time is None:
+            return Refused(
+                "InvalidArgument", f"Parameter Time is not valid. Reason: expected a timestamp, got {entry.time!r}."
+            )
+    try:
+        detail = compact(entry.detail)
+    except (msgspec.DecodeError, RecursionError):
+        return MALFORMED_DETAIL
+    assert time is not None
+    return Incoming(
+        Event(
+            event_id,
+            entry.detail_type,
+            entry.source,
+            caller.account,
+            time,
+            caller.region,
+            tuple(entry.resources or ()),
+            detail,
+        ),
+        location,
+        bus,
+        trace_header=entry.trace_header or None,
+    )
+
+
+def _parse_time(value: float | str) -> str | None:
+    """Epoch seconds or ISO 8601 as the envelope's time; None where it is neither."""
+    if isinstance(value, str):
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        moment = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
+        value = moment.timestamp()
+    if not 0 <= value < 253_402_300_800:
+        return None
+    return iso_seconds(int(value) * 1000)
+
+
+def split_records(body: bytes) -> list[bytes]:
+    """The events in a request body: one JSON object, a list, CloudTrail's `{"Records": […]}`, or JSON lines.
+
+    Raises ValidationException.
+    """
+    text = body.strip()
+    try:
+        if text[:1] == b"[":
+            return [bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
+        lines = text.split(b"\n")
+        if len(lines) > 1 and lines[0].rstrip().endswith(b"}") and lines[0].startswith(b"{") and _is_json(lines[0]):
+            return [line for line in lines if line.strip()]
+        records = msgspec.json.decode(text, type=_Records).records
+        return [text] if records is None else [bytes(raw) for raw in records]
+    except msgspec.MsgspecError as error:
+        raise ValidationException(f"expected a JSON object, a list of them or JSON lines: {error}") from error
+
+
+class _Records(msgspec.Struct):
+    records: list[msgspec.Raw] | None = msgspec.field(default=None, name="Records")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        _check_object(line)
+    except msgspec.MsgspecError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Durability: the Store interface (`base`) and its implementations."""

@@ -1,0 +1,116 @@
+"""The store's contract: ordered tables of bytes, changed in batches that are committed whole.
+
+Promises, which every implementation keeps and the shared suite checks:
+- `await commit(batch)` returns after every operation of the batch is on disk and synced; all of it or, when it raises,
+  none of it. Batches become durable in the order of their `commit` calls.
+- `batch.then(callback)` callbacks run on the event loop, in commit order, after the batch is durable and before any
+  task waiting for it goes on. They never run for a batch that failed.
+- `get` and `scan` see what is durable and nothing else. They are called on the event loop and return before any
+  later commit of this hub starts, so they never hold back space.
+- A crash (of the process or the machine) keeps every batch whose `commit` returned, and may keep later ones whole.
+- `release(sequence)` takes one reference off an event's body; the last one deletes it, in the same transaction.
+
+It knows tables and bytes, never what an event or a rule is.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Protocol
+
+
+class Table(IntEnum):
+    """Every table, with its key."""
+
+    META = 0  # name
+    EVENTS = 1  # sequence (8 bytes): the journal of accepted events that still have deliveries
+    REFERENCES = 2  # sequence: how many deliveries still need the body, where it is more than one
+    DELIVERIES = 3  # lane (4), due time in ms (8), sequence (8): deliveries not settled
+    LANES = 4  # lane (4): which rule and target a lane stands for
+    DEAD_LETTERS = 5  # sequence (8): deliveries given up without a queue to take them
+    CATALOG = 6  # kind, account, region, names, joined by NUL
+    INBOXES = 7  # inbox (4): what the inbox is, its attributes, how many messages it holds
+    MESSAGES = 8  # inbox (4), sequence (8)
+
+
+class StoreError(Exception):
+    """The batch is not on disk and nothing of it ever will be."""
+
+
+class StoreFull(StoreError):
+    """There is no room for the batch."""
+
+
+class Batch:
+    """Operations that become durable together, and what to do once they are."""
+
+    __slots__ = ("callbacks", "essential", "ops")
+
+    def __init__(self, *, essential: bool = False) -> None:
+        self.ops: list[tuple[int, bytes, bytes | None]] = []
+        self.callbacks: list[Callable[[], None]] = []
+        self.essential = essential
+        """Essential batches (outcomes) may use the reserve that is kept when the store is full."""
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        self.ops.append((table, key, value))
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Deleting what is not there is not an error."""
+        self.ops.append((table, key, None))
+
+    def release(self, sequence: bytes) -> None:
+        self.ops.append((RELEASE, sequence, None))
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """`callback` must not raise; it is a plain function and runs after the batch is durable."""
+        self.callbacks.append(callback)
+
+    def extend(self, other: "Batch") -> None:
+        """Take over another batch's operations and callbacks, after the own ones."""
+        self.ops += other.ops
+        self.callbacks += other.callbacks
+
+
+RELEASE = -1
+
+
+class Store(Protocol):
+    """See the module's contract."""
+
+    def sequences(self, count: int) -> int:
+        """The first of `count` fresh, consecutive, growing numbers; none is given twice, also after a restart."""
+        ...
+
+    async def commit(self, batch: Batch) -> None:
+        """Raises StoreFull or StoreError with nothing of the batch kept."""
+        ...
+
+    def get(self, table: Table, key: bytes) -> bytes | None: ...
+
+    def scan(
+        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop in key order (`stop` None: to the end), at most `limit`."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why the store cannot take events now, or None."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what was handed over, then close. Later commits raise StoreError."""
+        ...
+
+
+def key32(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def key64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def successor(prefix: bytes) -> bytes | None:
+    """The first key after all keys with this prefix; None when there is none (all bytes 0xff)."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

@@ -1,0 +1,76 @@
+"""The seams to the world: clock and randomness. Only this module may touch `time`, `random`, `uuid4` or `os.urandom`.
+
+Everything that needs the time or a random number takes a `World`, so that a test can hand it a virtual one.
+"""
+
+import os
+import random
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class World(Protocol):
+    """What the hub asks of the world."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds since 1970, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    def uuids(self, count: int) -> list[str]:
+        """`count` fresh UUIDv4 texts."""
+        ...
+
+    def token(self, size: int) -> bytes:
+        """`size` unpredictable bytes."""
+        ...
+
+
+class RealWorld:
+    """The machine's own clock and randomness."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.perf_counter()
+
+    def random(self) -> float:
+        return random.random()
+
+    def uuids(self, count: int) -> list[str]:
+        # One urandom call a batch: 0.5 µs an id against 2.8 for uuid.uuid4.
+        raw = os.urandom(16 * count).hex()
+        texts = []
+        for start in range(0, 32 * count, 32):
+            h = raw[start : start + 32]
+            variant = "89ab"[int(h[16], 16) & 3]
+            texts.append(f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}")
+        return texts
+
+    def token(self, size: int) -> bytes:
+        return os.urandom(size)
+
+
+def uuid5(namespace: str, name: str) -> str:
+    """A UUID that is the same for the same names."""
+    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, f"crossbus:{namespace}"), name))
+
+
+def iso_seconds(ms: int) -> str:
+    """`2026-11-23T10:00:00Z`: the envelope's form of time."""
+    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_ms(ms: int) -> str:
+    """`2026-11-23T10:00:00.123Z`."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"

@@ -1,0 +1,101 @@
+"""What every sink that calls out must do. A sink's test runs each of `FACTS` with its own `Case`."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
+from tests.sinks.fakes import SECRET, TOKEN, Answer, always, echo, hang, refused_url, reset, serving
+
+
+class Case(msgspec.Struct, frozen=True):
+    """`sink(url, timeout_s)` calls a server there; `success` answers as the service does when all is well."""
+
+    sink: Callable[[str, float], AbstractAsyncContextManager[Sink]]
+    attempt: Callable[[int], Attempt]
+    success: Answer
+    secrets: tuple[str, ...] = (SECRET, TOKEN)
+
+
+Fact = Callable[[Case], Awaitable[None]]
+
+
+async def _sent(case: Case, answer: Answer, *, count: int, timeout_s: float = 5.0) -> list[Outcome]:
+    async with serving(answer) as server, case.sink(server.url, timeout_s) as sink:
+        return await sink.send([case.attempt(index) for index in range(count)])
+
+
+async def success_delivers_each_attempt(case: Case) -> None:
+    async with serving(case.success) as server, case.sink(server.url, 5.0) as sink:
+        outcomes = await sink.send([case.attempt(index) for index in range(sink.batch_max)])
+        assert outcomes == [Delivered()] * sink.batch_max
+        assert server.requests
+
+
+async def connection_refused_is_retryable(case: Case) -> None:
+    async with refused_url() as url, case.sink(url, 5.0) as sink:
+        outcomes = await sink.send([case.attempt(index) for index in range(3)])
+    assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "CONNECTION_FAILURE")] * 3
+
+
+async def reset_connection_is_retryable(case: Case) -> None:
+    outcomes = await _sent(case, reset, count=2)
+    assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "CONNECTION_FAILURE")] * 2
+
+
+async def no_answer_until_the_deadline_is_a_retryable_timeout(case: Case) -> None:
+    outcomes = await _sent(case, hang, count=3, timeout_s=0.2)
+    assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "TIMEOUT")] * 3
+
+
+async def server_errors_are_retryable(case: Case) -> None:
+    for status in (500, 502, 503, 504):
+        outcomes = await _sent(case, always(status, "<html>oops"), count=2)
+        assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "ERROR_FROM_TARGET")] * 2
+
+
+async def too_many_requests_is_retryable_and_retry_after_is_handed_on(case: Case) -> None:
+    outcomes = await _sent(case, always(429, "slow down", Retry_After="7"), count=2)
+    assert [_code(outcome) for outcome in outcomes] == ["THROTTLING"] * 2
+    assert [outcome.retry_after_s for outcome in outcomes if isinstance(outcome, Retryable)] == [7.0] * 2
+
+
+async def redirects_are_not_followed(case: Case) -> None:
+    async with serving(case.success) as elsewhere:
+        outcomes = await _sent(case, always(302, Location=elsewhere.url), count=1)
+        assert [type(outcome) for outcome in outcomes] == [Rejected]
+        assert elsewhere.requests == []
+
+
+async def nonsense_gives_an_outcome_for_each_attempt(case: Case) -> None:
+    for body in (b"", b"not json \xff", b"[]", b'{"Successful":7}', b"<a><b></a>", b"\x00" * 2_000_000):
+        for status in (200, 400, 418, 599):
+            outcomes = await _sent(case, always(status, body), count=2)
+            assert len(outcomes) == 2, (status, body[:20])
+            if status != 200:
+                assert not any(isinstance(outcome, Delivered) for outcome in outcomes), (status, body[:20])
+
+
+async def secrets_are_in_no_outcome_and_no_repr(case: Case) -> None:
+    async with serving(echo) as server, case.sink(server.url, 5.0) as sink:
+        outcomes = await sink.send([case.attempt(0)])
+        shown = f"{outcomes!r} {sink!r} {vars(sink)!r}"
+    assert [secret for secret in case.secrets if secret in shown] == []
+
+
+FACTS: list[Fact] = [
+    success_delivers_each_attempt,
+    connection_refused_is_retryable,
+    reset_connection_is_retryable,
+    no_answer_until_the_deadline_is_a_retryable_timeout,
+    server_errors_are_retryable,
+    too_many_requests_is_retryable_and_retry_after_is_handed_on,
+    redirects_are_not_followed,
+    nonsense_gives_an_outcome_for_each_attempt,
+    secrets_are_in_no_outcome_and_no_repr,
+]
+
+
+def _code(outcome: Outcome) -> str | None:
+    return None if isinstance(outcome, Delivered) else outcome.code

@@ -1,0 +1,237 @@
+"""The store's contract, as `router.store.base` states it; every implementation runs this suite."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from router.store.base import Batch, StoreError, StoreFull, Table, key64, successor
+from router.store.lmdb import FolderInUse, LmdbStore
+from router.world import RealWorld
+
+Open = Callable[[], LmdbStore]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def opened(folder: Path, *, map_bytes_max: int = 1 << 28) -> LmdbStore:
+    return LmdbStore(
+        folder, map_bytes_max=map_bytes_max, reserve_bytes=1 << 22, monotonic=RealWorld().monotonic, observer=None
+    )
+
+
+@pytest.fixture
+async def store(folder: Path) -> AsyncIterator[LmdbStore]:
+    store = opened(folder)
+    yield store
+    await store.close()
+
+
+def put(table: Table, key: bytes, value: bytes) -> Batch:
+    batch = Batch()
+    batch.put(table, key, value)
+    return batch
+
+
+async def test_a_committed_batch_is_there_after_reopening(folder: Path) -> None:
+    store = opened(folder)
+    await store.commit(put(Table.CATALOG, b"a", b"1"))
+    await store.close()
+    store = opened(folder)
+    assert store.get(Table.CATALOG, b"a") == b"1"
+    await store.close()
+
+
+async def test_what_is_not_committed_yet_cannot_be_read(store: LmdbStore) -> None:
+    committing = asyncio.ensure_future(store.commit(put(Table.EVENTS, key64(1), b"x")))
+    await asyncio.sleep(0)
+    assert store.get(Table.EVENTS, key64(1)) is None
+    await committing
+    assert store.get(Table.EVENTS, key64(1)) == b"x"
+
+
+async def test_batches_of_one_turn_share_a_commit_and_keep_their_order(folder: Path) -> None:
+    groups: list[int] = []
+
+    class Observer:
+        def committed(self, seconds: float, batches: int) -> None:
+            groups.append(batches)
+
+    store = LmdbStore(
+        folder, map_bytes_max=1 << 28, reserve_bytes=1 << 22, monotonic=RealWorld().monotonic, observer=Observer()
+    )
+    order: list[int] = []
+    batches = []
+    for number in range(20):
+        batch = put(Table.META, b"last", str(number).encode())
+        batch.then(lambda number=number: order.append(number))  # type: ignore[misc]
+        batches.append(store.commit(batch))
+    await asyncio.gather(*batches)
+    assert store.get(Table.META, b"last") == b"19"
+    assert order == list(range(20))
+    assert groups == [20]
+    await store.close()
+
+
+async def test_callbacks_run_before_the_waiter_goes_on(store: LmdbStore) -> None:
+    seen: list[str] = []
+    batch = put(Table.META, b"k", b"v")
+    batch.then(lambda: seen.append("callback"))
+    await store.commit(batch)
+    seen.append("waiter")
+    assert seen == ["callback", "waiter"]
+
+
+async def test_a_cancelled_waiter_leaves_its_batch_durable(store: LmdbStore) -> None:
+    task = asyncio.ensure_future(store.commit(put(Table.META, b"k", b"v")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.commit(Batch())
+    assert store.get(Table.META, b"k") == b"v"
+
+
+async def test_scan_gives_rows_in_key_order_within_its_bounds(store: LmdbStore) -> None:
+    batch = Batch()
+    for key in (b"b", b"a", b"d", b"c"):
+        batch.put(Table.CATALOG, key, key)
+    await store.commit(batch)
+    assert [key for key, _ in store.scan(Table.CATALOG)] == [b"a", b"b", b"c", b"d"]
+    assert [key for key, _ in store.scan(Table.CATALOG, b"b", b"d")] == [b"b", b"c"]
+    assert [key for key, _ in store.scan(Table.CATALOG, b"b", limit=1)] == [b"b"]
+    assert store.scan(Table.CATALOG, b"x") == []
+
+
+async def test_release_of_the_last_reference_deletes_the_body(store: LmdbStore) -> None:
+    batch = Batch()
+    batch.put(Table.EVENTS, key64(7), b"body")
+    batch.put(Table.REFERENCES, key64(7), (3).to_bytes(4, "big"))
+    await store.commit(batch)
+    for left in (2, 1):
+        batch = Batch()
+        batch.release(key64(7))
+        await store.commit(batch)
+        assert store.get(Table.EVENTS, key64(7)) == b"body", left
+    batch = Batch()
+    batch.release(key64(7))
+    await store.commit(batch)
+    assert store.get(Table.EVENTS, key64(7)) is None
+    assert store.get(Table.REFERENCES, key64(7)) is None
+
+
+async def test_a_body_with_one_delivery_needs_no_reference_row(store: LmdbStore) -> None:
+    await store.commit(put(Table.EVENTS, key64(1), b"body"))
+    batch = Batch()
+    batch.release(key64(1))
+    await store.commit(batch)
+    assert store.get(Table.EVENTS, key64(1)) is None
+
+
+async def test_sequences_are_never_given_twice_after_a_restart(folder: Path) -> None:
+    store = opened(folder)
+    first = store.sequences(10)
+    await store.commit(put(Table.META, b"k", b"v"))
+    await store.close()
+    store = opened(folder)
+    assert store.sequences(1) >= first + 10
+    await store.close()
+
+
+async def test_a_batch_without_room_fails_whole_and_the_next_small_one_is_kept(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    await store.commit(put(Table.META, b"kept", b"1"))
+    big = Batch()
+    big.put(Table.META, b"first", b"1")
+    for number in range(40):
+        big.put(Table.EVENTS, key64(number), b"x" * 60_000)
+    with pytest.raises(StoreFull):
+        await store.commit(big)
+    assert store.get(Table.META, b"first") is None
+    assert "full" in (store.failure() or "")
+    await store.commit(put(Table.META, b"small", b"1"))
+    assert store.get(Table.META, b"small") == b"1"
+    assert store.failure() is None
+    await store.close()
+
+
+async def test_outcomes_are_written_from_the_reserve_when_the_store_is_full(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    outcome = Batch(essential=True)
+    for number in range(30):
+        outcome.put(Table.DEAD_LETTERS, key64(number), b"x" * 60_000)
+    await store.commit(outcome)
+    assert len(store.scan(Table.DEAD_LETTERS)) == 30
+    await store.close()
+
+
+async def test_a_full_batch_does_not_take_its_companions_down(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    big = Batch()
+    for number in range(40):
+        big.put(Table.EVENTS, key64(number), b"x" * 60_000)
+    outcome = Batch(essential=True)
+    outcome.put(Table.META, b"outcome", b"1")
+    results = await asyncio.gather(store.commit(big), store.commit(outcome), return_exceptions=True)
+    assert isinstance(results[0], StoreFull)
+    assert results[1] is None
+    assert store.get(Table.META, b"outcome") == b"1"
+    await store.close()
+
+
+async def test_a_second_process_on_the_folder_is_refused(store: LmdbStore, folder: Path) -> None:
+    program = (
+        "import asyncio, sys, time\n"
+        "from pathlib import Path\n"
+        "from router.store.lmdb import FolderInUse, LmdbStore\n"
+        "async def main():\n"
+        "    LmdbStore(Path(sys.argv[1]), map_bytes_max=1 << 28, reserve_bytes=1 << 22, monotonic=time.monotonic)\n"
+        "try:\n"
+        "    asyncio.run(main())\n"
+        "except FolderInUse as error:\n"
+        "    print(error)\n"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, timeout=30
+    )
+    assert "is in use by another hub" in done.stdout, done.stderr
+
+
+async def test_the_folder_is_free_again_after_close(folder: Path) -> None:
+    await opened(folder).close()
+    await opened(folder).close()
+
+
+async def test_two_stores_on_one_folder_in_one_process_are_refused(store: LmdbStore, folder: Path) -> None:
+    with pytest.raises(FolderInUse, match="is in use by another hub"):
+        opened(folder)
+
+
+async def test_a_store_of_another_format_is_refused(folder: Path) -> None:
+    await opened(folder).close()
+    with lmdb.open(str(folder / "store"), max_dbs=20, lock=False) as env:
+        meta = env.open_db(b"meta")
+        with env.begin(write=True) as txn:
+            txn.put(b"format", b"crossbus-store-99", db=meta)
+    with pytest.raises(StoreError, match="has format 'crossbus-store-99'"):
+        opened(folder)
+
+
+async def test_a_closed_store_refuses_batches(folder: Path) -> None:
+    store = opened(folder)
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.commit(put(Table.META, b"k", b"v"))
+
+
+def test_successor_is_the_first_key_after_a_prefix() -> None:
+    assert successor(b"a") == b"b"
+    assert successor(b"a\xff") == b"b"
+    assert successor(b"\xff\xff") is None
