@@ -38,12 +38,19 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pass
 
 
+class _Secret(_Strict, frozen=True, kw_only=True):
+    """Holds a secret: its text form shows nothing of it, so that no log and no error can."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
 class Listen(_Strict, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 4610
 
 
-class AuthKey(_Strict, frozen=True, kw_only=True):
+class AuthKey(_Secret, frozen=True, kw_only=True):
     access_key_id: Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
     secret_access_key: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
     account: AccountId
@@ -106,7 +113,7 @@ class TrailConfig(_Strict, frozen=True, kw_only=True):
             )
 
 
-class Keys(_Strict, frozen=True, kw_only=True):
+class Keys(_Secret, frozen=True, kw_only=True):
     access_key_id: str
     secret_access_key: str
     session_token: str | None = None
@@ -139,7 +146,7 @@ class SqsSource(_Strict, frozen=True, kw_only=True):
     wait_s: Annotated[int, msgspec.Meta(ge=0, le=20)] = 20
 
 
-class Parameter(_Strict, frozen=True, kw_only=True, rename="pascal"):
+class Parameter(_Secret, frozen=True, kw_only=True, rename="pascal"):
     key: str
     value: str
     is_value_secret: bool = False
@@ -151,12 +158,12 @@ class InvocationHttpParameters(_Strict, frozen=True, kw_only=True, rename="pasca
     body_parameters: list[Parameter] = []
 
 
-class BasicAuth(_Strict, frozen=True, kw_only=True, rename="pascal"):
+class BasicAuth(_Secret, frozen=True, kw_only=True, rename="pascal"):
     username: str
     password: str
 
 
-class ApiKeyAuth(_Strict, frozen=True, kw_only=True, rename="pascal"):
+class ApiKeyAuth(_Secret, frozen=True, kw_only=True, rename="pascal"):
     api_key_name: str
     api_key_value: str
 

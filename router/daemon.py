@@ -21,13 +21,13 @@ from router import __version__, limits, log
 from router.api.hub import HubApi
 from router.api.operations import operations
 from router.api.put_events import PutEvents
-from router.aws.service import Caller, Service, Services
+from router.aws.service import Service, Services
 from router.aws.sigv4 import Authenticator, Key
 from router.catalog import quotas
 from router.catalog.catalog import Catalog
 from router.catalog.model import Bus
 from router.catalog.permissions import authorize_put_events
-from router.config import ConfigError, DeclaredQueue, Hub
+from router.config import ConfigError, Hub
 from router.core.cloudtrail import Trail
 from router.core.event import Event, Location
 from router.dead_letters import DeadLetters
@@ -36,9 +36,9 @@ from router.locations import Locations
 from router.metrics import Metrics
 from router.pipeline import Pipeline, Settings
 from router.simulator import logs, sqs
-from router.simulator.errors import QueueNameExists
 from router.simulator.housekeeping import Housekeeping
 from router.simulator.inboxes import Inboxes
+from router.simulator.queues import declare_queue
 from router.sinks.api_destination import ApiDestinations, ApiDestinationSink
 from router.sinks.base import Sink
 from router.sinks.endpoints import Endpoints
@@ -132,7 +132,7 @@ async def running(hub: Hub) -> AsyncIterator[HttpServer]:
             seconds=round(world.monotonic() - started, 3),
         )
         yield parts.http
-        parts.http.stop_intake()
+        parts.stop_intake()
 
 
 def _open_store(hub: Hub, world: RealWorld, metrics: Metrics) -> LmdbStore:
@@ -224,7 +224,6 @@ class _Parts:
             metrics=metrics,
             put_events_bytes_max=hub.put_events_bytes_max,
         )
-        self._sqs = sqs.operations(self.inboxes, self._base_url)
         self.http = self._server()
         self._gauges()
 
@@ -234,7 +233,7 @@ class _Parts:
         eventbridge = Service("events", control, {"PutEvents": put_events})
         services = [
             eventbridge,
-            Service("sqs", self._sqs),
+            Service("sqs", sqs.operations(self.inboxes, self._base_url)),
             Service("logs", logs.operations(self.inboxes)),
         ]
         keys = {
@@ -317,7 +316,8 @@ class _Parts:
             self._dead_letters.load()
             for resources in self._hub.resources:
                 for queue in resources.queues:
-                    await self._declare_queue(Caller(resources.account, resources.region), queue)
+                    location = Location(resources.account, resources.region)
+                    await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             report = await self.catalog.declare(self._hub.resources)
             if report.created or report.updated or report.removed:
                 log.info(
@@ -330,14 +330,6 @@ class _Parts:
             raise StartFailed(str(error)) from error
         except ApiError as error:
             raise StartFailed(f"the hub file declares what cannot be: {error.code}: {error.message}") from error
-
-    async def _declare_queue(self, owner: Caller, queue: DeclaredQueue) -> None:
-        """Through the API's own actions; a queue that is there already gets the declared attributes."""
-        try:
-            await self._sqs["CreateQueue"](owner, {"QueueName": queue.queue_name, "Attributes": queue.attributes})
-        except QueueNameExists:
-            url = f"{self._base_url()}/{owner.account}/{queue.queue_name}"
-            await self._sqs["SetQueueAttributes"](owner, {"QueueUrl": url, "Attributes": queue.attributes})
 
     def _base_url(self) -> str:
         return f"http://{self._hub.listen.host}:{self.http.port or self._hub.listen.port}"
@@ -373,6 +365,11 @@ class _Parts:
                 yield
             finally:
                 tasks.cancel_scope.cancel()
+
+    def stop_intake(self) -> None:
+        """New requests are refused, and long polls answer with what there is."""
+        self.http.stop_intake()
+        self.inboxes.stop()
 
     async def close(self) -> None:
         await self.inboxes.close()

@@ -16,7 +16,7 @@ from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, Lanes
 from router.metrics import SinkCounters
 from router.simulator.inboxes import Inboxes
 from router.sinks.base import Accepted, Rejected, Retryable
-from router.store.base import Batch, Store, Table, key64
+from router.store.base import Batch, Store, StoreError, Table, key64
 from router.world import World
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -45,10 +45,11 @@ class DeadLetters:
         self._count_max = count_max
         self.count = 0
         self.expired = 0
-        self._redriving: set[int] = set()
+        self._leaving: set[int] = set()
+        """Those whose redrive or deletion is being written."""
 
     def load(self) -> None:
-        self.count = sum(1 for _ in self.rows())
+        self.count = sum(len(found) for found in self._pages())
 
     def give_up(
         self,
@@ -95,8 +96,8 @@ class DeadLetters:
         self, batch: Batch, letter: DeadLetter, refusal: Retryable | Rejected, counters: SinkCounters
     ) -> None:
         """Keep a dead letter whose queue does not take it."""
-        counters.dead_letters_queue_failed += 1
         self._keep(batch, msgspec.structs.replace(letter, queue_failure=f"{refusal.code}: {refusal.message}"))
+        batch.then(lambda: _count_queue_failed(counters))
 
     def _keep(self, batch: Batch, letter: DeadLetter) -> None:
         batch.put(Table.DEAD_LETTERS, key64(self._store.sequences(1)), _encode(letter))
@@ -115,10 +116,14 @@ class DeadLetters:
 
     def rows(self) -> Iterator[tuple[int, DeadLetter]]:
         """All of them, oldest first, with their numbers; durable ones only."""
-        start = b""
-        while found := self._store.scan(Table.DEAD_LETTERS, start, limit=_SWEEP_ROWS):
+        for found in self._pages():
             for key, value in found:
                 yield int.from_bytes(key, "big"), _decode(value)
+
+    def _pages(self) -> Iterator[list[tuple[bytes, bytes]]]:
+        start = b""
+        while found := self._store.scan(Table.DEAD_LETTERS, start, limit=_SWEEP_ROWS):
+            yield found
             start = found[-1][0] + b"\0"
 
     def page(self, after: int, limit: int) -> list[tuple[int, DeadLetter]]:
@@ -136,8 +141,8 @@ class DeadLetters:
         """Deliver it after all, with all its retries before it again. Raises ResourceNotFoundException where the dead
         letter is gone, ValidationException where its target is."""
         letter = self.get(number)
-        if number in self._redriving:
-            raise ResourceNotFoundException(f"Dead letter {number} does not exist: it is being redriven.")
+        if number in self._leaving:
+            raise ResourceNotFoundException(f"Dead letter {number} does not exist: it is being redriven or deleted.")
         if not target_exists(letter.rule_arn, letter.target_id):
             raise ValidationException(
                 f"Dead letter {number} cannot be redriven: target {letter.target_id} of {letter.rule_arn} does not "
@@ -151,28 +156,38 @@ class DeadLetters:
         lane = lanes.lane(letter.rule_arn, letter.target_id, batch)
         lanes.add(lane, batch, due_ms=now_ms, sequence=sequence, progress=Progress(0, now_ms))
         batch.then(lambda: lanes.admit(lane, now_ms))
-        batch.then(lambda: self._add(-1))
-        self._redriving.add(number)
-        try:
-            await self._store.commit(batch)
-        finally:
-            self._redriving.discard(number)
+        await self._remove(batch, {number})
 
     async def sweep(self) -> int:
         """Delete what is too old, and the oldest of what is too many; how many went."""
         oldest_ms = self._world.now_ms() - self._age_s_max * 1000
         batch = Batch(essential=True)
-        gone = 0
+        gone: set[int] = set()
         for number, letter in self.page(-1, _SWEEP_ROWS):
-            if letter.dead_ms >= oldest_ms and self.count - gone <= self._count_max:
+            if letter.dead_ms >= oldest_ms and self.count - len(gone) <= self._count_max:
                 break
-            batch.delete(Table.DEAD_LETTERS, key64(number))
-            gone += 1
+            if number not in self._leaving:
+                batch.delete(Table.DEAD_LETTERS, key64(number))
+                gone.add(number)
         if gone:
+            await self._remove(batch, gone)
+            self.expired += len(gone)
+        return len(gone)
+
+    async def _remove(self, batch: Batch, numbers: set[int]) -> None:
+        """Commit a batch that removes dead letters. A caller that is cancelled meanwhile leaves them marked until it is
+        known to be durable, so that none is redriven twice."""
+        batch.then(lambda: self._removed(numbers))
+        self._leaving |= numbers
+        try:
             await self._store.commit(batch)
-            self.count -= gone
-            self.expired += gone
-        return gone
+        except StoreError:
+            self._leaving -= numbers
+            raise
+
+    def _removed(self, numbers: set[int]) -> None:
+        self._leaving -= numbers
+        self.count -= len(numbers)
 
     def _add(self, change: int) -> None:
         self.count += change
@@ -180,6 +195,10 @@ class DeadLetters:
 
 def count_queued(counters: SinkCounters, count: int) -> None:
     counters.dead_letters_to_queue += count
+
+
+def _count_queue_failed(counters: SinkCounters) -> None:
+    counters.dead_letters_queue_failed += 1
 
 
 def _attributes(letter: DeadLetter) -> dict[str, str]:

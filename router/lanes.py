@@ -6,6 +6,7 @@ fit, and what is parked for a later attempt, stays on disk as such rows and is r
 target that hangs costs a bounded amount of memory and nobody else's time.
 
 Rules.
+- A lane's bodies in memory are bounded in number and in bytes; where memory is full it still gets a little.
 - `loaded` holds the keys that are ready or being attempted; a key in it is never loaded a second time.
 - A delivery enters `ready` only after its row is durable, and leaves `loaded` only after what became of it is durable.
 - `more` says that rows that are due, or were, may be on disk and not in memory. It may be true for nothing.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from router import limits
+from router import limits, log
 from router.sinks.base import Accepted
 from router.store.base import Batch, Store, Table, key32, key64, successor
 
@@ -27,6 +28,8 @@ DEAD_LETTER_QUEUE = "dead-letter-queue"
 """Stands in a lane's rule ARN when the lane carries dead letters to a queue at a real endpoint."""
 
 _SCAN_ROWS = 10_000
+_LANE_SHARE = 8
+_LANE_SHARE_WHEN_FULL = 1024
 
 
 class LaneName(msgspec.Struct, frozen=True, array_like=True):
@@ -90,7 +93,20 @@ class Delivery(msgspec.Struct, gc=False):
 class Lane:
     """See the module's rules."""
 
-    __slots__ = ("id", "loaded", "more", "name", "parked", "persisted", "ready", "timer", "workers")
+    __slots__ = (
+        "busy",
+        "bytes",
+        "id",
+        "loaded",
+        "more",
+        "name",
+        "newest_ms",
+        "parked",
+        "persisted",
+        "ready",
+        "timer",
+        "workers",
+    )
 
     def __init__(self, number: bytes, name: LaneName, *, persisted: bool) -> None:
         self.id = number
@@ -98,8 +114,13 @@ class Lane:
         self.persisted = persisted
         self.ready: deque[Delivery] = deque()
         self.loaded: dict[bytes, int] = {}
+        self.bytes = 0
+        self.newest_ms = 0
+        """The latest due time of a new delivery: what is not later is due, also when the clock was set back."""
         self.more = False
         self.workers = 0
+        self.busy = 0
+        """How many of the workers have a batch in hand."""
         self.parked = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -156,10 +177,10 @@ class Lanes:
         """Take over deliveries whose rows just became durable."""
         for delivery in deliveries:
             self.pending += 1
+            lane.newest_ms = max(lane.newest_ms, int.from_bytes(delivery.key[4:12], "big"))
             if delivery.key in lane.loaded:
-                self.pending -= 1
-                continue
-            if lane.more or len(lane.ready) >= limits.LANE_DELIVERIES_IN_MEMORY_MAX or self._full():
+                continue  # read from disk already, in the moment between the commit and this call
+            if lane.more or len(lane.ready) >= limits.LANE_DELIVERIES_IN_MEMORY_MAX or not self._has_room(lane):
                 lane.more = True
             else:
                 self._load(lane, delivery)
@@ -173,6 +194,7 @@ class Lanes:
     def admit(self, lane: Lane, due_ms: int) -> None:
         """A new delivery's row, one with progress, just became durable; it is read when it is due."""
         self.pending += 1
+        lane.newest_ms = max(lane.newest_ms, due_ms)
         self.park(lane, due_ms)
 
     def take(self, lane: Lane, count: int) -> list[Delivery]:
@@ -185,14 +207,14 @@ class Lanes:
     def forget(self, lane: Lane, deliveries: Iterable[Delivery], *, settled: bool) -> None:
         """Drop deliveries from memory: their rows are gone (`settled`) or have moved to a later due time."""
         for delivery in deliveries:
-            self.bytes_in_memory -= lane.loaded.pop(delivery.key, 0)
+            self._unload(lane, delivery)
             if settled:
                 self.pending -= 1
 
     def give_back(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
         """What became of these could not be written: their rows stand as they were and are read again."""
         for delivery in deliveries:
-            self.bytes_in_memory -= lane.loaded.pop(delivery.key, 0)
+            self._unload(lane, delivery)
             if delivery.progress is not None:
                 lane.parked += 1
         lane.more = True
@@ -207,10 +229,13 @@ class Lanes:
         start = b""
         while rows := self._store.scan(Table.DELIVERIES, start, limit=_SCAN_ROWS):
             for key, value in rows:
+                lane = self._by_id[key[:4]]
                 self.pending += 1
+                lane.more = True
                 if value:
-                    self._by_id[key[:4]].parked += 1
-                self._by_id[key[:4]].more = True
+                    lane.parked += 1
+                else:
+                    lane.newest_ms = max(lane.newest_ms, int.from_bytes(key[4:12], "big"))
             start = rows[-1][0] + b"\0"
         for lane in list(self._lanes.values()):
             if lane.more:
@@ -223,37 +248,53 @@ class Lanes:
                 lane.timer.cancel()
                 lane.timer = None
 
-    def _full(self) -> bool:
-        return self.bytes_in_memory >= limits.DELIVERIES_IN_MEMORY_BYTES_MAX
+    def _has_room(self, lane: Lane) -> bool:
+        full = self.bytes_in_memory >= limits.DELIVERIES_IN_MEMORY_BYTES_MAX
+        return lane.bytes < limits.DELIVERIES_IN_MEMORY_BYTES_MAX // (_LANE_SHARE_WHEN_FULL if full else _LANE_SHARE)
 
     def _load(self, lane: Lane, delivery: Delivery) -> None:
         lane.loaded[delivery.key] = delivery.size
+        lane.bytes += delivery.size
         self.bytes_in_memory += delivery.size
         lane.ready.append(delivery)
 
+    def _unload(self, lane: Lane, delivery: Delivery) -> None:
+        size = lane.loaded.pop(delivery.key, 0)
+        lane.bytes -= size
+        self.bytes_in_memory -= size
+
     def _refill(self, lane: Lane, count: int) -> None:
-        now = self._now_ms()
-        end = lane.id + key64(now + 1)
-        wanted = count if self._full() else max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2)
+        end = lane.id + key64(max(self._now_ms(), lane.newest_ms) + 1)
+        wanted = max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2)
         rows = self._store.scan(Table.DELIVERIES, lane.id, end, limit=wanted + len(lane.loaded))
         lane.more = len(rows) == wanted + len(lane.loaded)
-        for index, (key, value) in enumerate(rows):
+        for key, value in rows:
             if key in lane.loaded:
                 continue
-            if self._full() and index >= count:
+            if lane.bytes and not self._has_room(lane):
                 lane.more = True
                 break
-            body = self._store.get(Table.EVENTS, key[12:])
-            if body is None:
-                raise AssertionError(f"delivery {key.hex()} has no event in the journal")
-            decode = _decode_dead_letter if lane.name.rule_arn == DEAD_LETTER_QUEUE else _decode_accepted
+            try:
+                delivery = self._read(lane, key, value)
+            except (LookupError, msgspec.DecodeError):
+                # It stays on disk and pending. Nothing else in the hub may stop for it.
+                log.exception("delivery.unreadable", rule=lane.name.rule_arn, key=key.hex())
+                lane.loaded[key] = 0
+                continue
             if value:
                 lane.parked -= 1
-            self._load(lane, Delivery(key, decode(body), _decode_progress(value) if value else None, len(body)))
+            self._load(lane, delivery)
         if not lane.more:
             later = self._store.scan(Table.DELIVERIES, end, successor(lane.id), limit=1)
             if later:
                 self._set_timer(lane, int.from_bytes(later[0][0][4:12], "big"))
+
+    def _read(self, lane: Lane, key: bytes, value: bytes) -> Delivery:
+        body = self._store.get(Table.EVENTS, key[12:])
+        if body is None:
+            raise LookupError("its event is not in the journal")
+        decode = _decode_dead_letter if lane.name.rule_arn == DEAD_LETTER_QUEUE else _decode_accepted
+        return Delivery(key, decode(body), _decode_progress(value) if value else None, len(body))
 
     def _set_timer(self, lane: Lane, due_ms: int) -> None:
         loop = asyncio.get_running_loop()

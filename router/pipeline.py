@@ -112,7 +112,9 @@ class Pipeline:
         for item in incoming:
             route = self._catalog.route(item.location, item.bus)
             if route is None:
-                outcomes.append(self._unknown_bus(item))
+                refused = self.refusal(item)
+                self._metrics.unknown_bus += refused is None
+                outcomes.append(refused or Taken(item.event.id))
                 continue
             try:
                 rules = route.table.match(item.event)
@@ -176,11 +178,11 @@ class Pipeline:
         for lane, deliveries in offers.items():
             self.lanes.offer(lane, deliveries)
 
-    def _unknown_bus(self, item: Incoming) -> Taken | Refused:
-        if self._settings.refuse_unknown_bus:
+    def refusal(self, item: Incoming) -> Refused | None:
+        """Why the event would be refused at its bus's door, whatever its detail."""
+        if self._settings.refuse_unknown_bus and self._catalog.route(item.location, item.bus) is None:
             return Refused("ResourceNotFoundException", f"Event bus {item.bus} does not exist.")
-        self._metrics.unknown_bus += 1
-        return Taken(item.event.id)
+        return None
 
     async def _commit(self, batch: Batch) -> None:
         if batch.ops:
@@ -196,7 +198,8 @@ class Pipeline:
         if self._tasks is None or self._stopping or not (lane.ready or lane.more):
             return
         sink = self._sink(lane)
-        wanted = min(sink.concurrency, -(-len(lane.ready) // sink.batch_max) + lane.more) if sink else 1
+        batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
+        wanted = min(sink.concurrency if sink else 1, lane.busy + batches)
         while lane.workers < wanted:
             lane.workers += 1
             self._tasks.start_soon(self._work, lane)
@@ -216,9 +219,16 @@ class Pipeline:
                 if not deliveries:
                     return
                 self.in_flight += len(deliveries)
+                lane.busy += 1
                 try:
+                    self._wake(lane)
                     await self._deliver(lane, sink, deliveries)
+                except Exception:  # noqa: BLE001 - a bug in one lane must not end the others: loud, counted and retried
+                    self._bug("deliver.bug", lane)
+                    self.lanes.give_back(lane, deliveries)
+                    await anyio.sleep(_STORE_PAUSE_S)
                 finally:
+                    lane.busy -= 1
                     self.in_flight -= len(deliveries)
                     self._finished.set()
         finally:
@@ -232,10 +242,9 @@ class Pipeline:
             for index, attempt in enumerate(attempts):
                 if attempt is not None:
                     outcomes[index] = next(sent)
-        with anyio.CancelScope(shield=True):
-            await self._settle(
-                lane, target, sink.kind if sink else "removed", list(zip(deliveries, attempts, outcomes, strict=True))
-            )
+        await self._settle(
+            lane, target, sink.kind if sink else "removed", list(zip(deliveries, attempts, outcomes, strict=True))
+        )
 
     def _attempts(
         self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]
@@ -262,7 +271,7 @@ class Pipeline:
             counters.attempts += 1
             if delivery.progress is None:
                 counters.first_attempt_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
-            else:
+            elif delivery.progress.attempts:
                 counters.retries += 1
             try:
                 attempts.append(
@@ -272,6 +281,10 @@ class Pipeline:
             except InvalidInput as error:
                 attempts.append(None)
                 outcomes.append(Rejected(InvalidInput.code, str(error)))
+            except Exception as error:  # noqa: BLE001 - as for a sink's bug; it must not hold up the other events
+                self._bug("transform.bug", lane)
+                attempts.append(None)
+                outcomes.append(Retryable("INTERNAL_ERROR", f"{type(error).__name__} in the input transform"))
         return target, attempts, outcomes
 
     async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
@@ -281,8 +294,16 @@ class Pipeline:
             self._metrics.sink_bugs += 1
             log.exception("sink.bug", sink=sink.kind, rule=attempts[0].rule_arn, target=attempts[0].target.id)
             return [Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")] * len(attempts)
-        assert len(outcomes) == len(attempts), f"sink {sink.kind} gave {len(outcomes)} outcomes for {len(attempts)}"
+        if len(outcomes) != len(attempts):
+            self._metrics.sink_bugs += 1
+            text = f"sink {sink.kind} gave {len(outcomes)} outcomes for {len(attempts)} attempts"
+            log.warning("sink.bug", rule=attempts[0].rule_arn, target=attempts[0].target.id, error=text)
+            return [Retryable("INTERNAL_ERROR", text)] * len(attempts)
         return outcomes
+
+    def _bug(self, event: str, lane: Lane) -> None:
+        self._metrics.sink_bugs += 1
+        log.exception(event, rule=lane.name.rule_arn, target=lane.name.target_id)
 
     # settle
 
@@ -293,7 +314,8 @@ class Pipeline:
         kind: str,
         tried: list[tuple[Delivery, Attempt | None, Outcome]],
     ) -> None:
-        """Write what became of the deliveries; on failure of the store they stay as they were and are tried again."""
+        """Write what became of the deliveries, as soon as the store can. Where all that follows from it is written with
+        it (`effects`), nothing happened when the store fails: then they stay as they were and are tried again."""
         batch = Batch(essential=True)
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
@@ -315,12 +337,22 @@ class Pipeline:
             else:
                 parked.append((delivery, due_ms))
         batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
-        try:
-            await self._commit(batch)
-        except StoreError as error:
-            log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
-            self.lanes.give_back(lane, [delivery for delivery, _, _ in tried])
+        local = any(isinstance(outcome, Delivered) and outcome.effects is not None for _, _, outcome in tried)
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._commit(batch)
+            except StoreError as error:
+                log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
+            else:
+                return
+            if local or self._stopping:
+                self.lanes.give_back(lane, [delivery for delivery, _, _ in tried])
+            if self._stopping:
+                return
             await anyio.sleep(_STORE_PAUSE_S)
+            if local:
+                return
 
     def _settled(
         self,
@@ -348,6 +380,7 @@ class Pipeline:
             rule = self._metrics.rule(lane.name.rule_arn)
             rule.delivered += delivered
             rule.dead_letters += len(settled) - delivered
+            counters.dead_letters += len(settled) - delivered
         self.lanes.forget(lane, settled, settled=True)
         self.lanes.forget(lane, (delivery for delivery, _ in parked), settled=False)
         for _, due_ms in parked:
@@ -398,7 +431,6 @@ class Pipeline:
         if isinstance(delivery.body, DeadLetterMessage):
             self._dead_letters.queue_failed(batch, delivery.body.letter, outcome, counters)
             return None
-        counters.dead_letters += 1
         self._dead_letters.give_up(
             batch,
             accepted=delivery.body,

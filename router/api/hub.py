@@ -19,7 +19,7 @@ from router.lanes import DeadLetter
 from router.pipeline import Pipeline
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
-from router.simulator.records import Message
+from router.simulator.records import Message, is_binary
 from router.world import iso_ms
 
 _PAGE_MAX = 1000
@@ -75,8 +75,11 @@ class HubApi:
         for wanted, pattern, action in _ACTIONS:
             match = pattern.fullmatch(path)
             if match is not None and wanted == method:
-                return _encode(await action(self, _Query(query), body, match.groupdict().get("number", "")))
-        known = ", ".join(sorted({f"{method} /_hub/v1/{pattern.pattern}" for method, pattern, _ in _ACTIONS}))
+                try:
+                    return _encode(await action(self, _Query(query), body, match.groupdict().get("number", "")))
+                except ResourceNotFoundException as error:
+                    raise _NotFound(error.message) from error
+        known = ", ".join(sorted(f"{method} /_hub/v1/{_shown(pattern)}" for method, pattern, _ in _ACTIONS))
         raise _NotFound(f"there is nothing at {method} /_hub/v1/{path[:200]}; there is {known}")
 
     async def status(self, _query: _Query, _body: bytes, _number: str) -> Any:
@@ -169,10 +172,14 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
 )
 
 
+def _shown(path: re.Pattern[str]) -> str:
+    return re.sub(r"\(\?P<(\w+)>.*?\)", r"{\1}", path.pattern)
+
+
 def _rule_filter(body: bytes) -> str | None:
     try:
         request = msgspec.json.decode(body, type=dict[str, str]) if body else {}
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValidationException(f'expected {{}} or {{"rule_arn": "…"}}: {error}') from error
     unknown = set(request) - {"rule_arn"}
     if unknown:
@@ -189,7 +196,8 @@ def _message(position: int, message: Message) -> dict[str, Any]:
     }
     if message.attributes:
         row["attributes"] = {
-            name: value if isinstance(value, str) else value.hex() for name, (_, value) in message.attributes.items()
+            name: value.hex() if is_binary(data_type) else value.decode()
+            for name, (data_type, value) in message.attributes.items()
         }
     if message.event_id is not None:
         row["event_id"] = message.event_id

@@ -48,12 +48,13 @@ class PutEvents:
     async def __call__(self, caller: Caller, body: bytes) -> bytes:
         try:
             request = _decode(body)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._validate(body)
             raise SerializationException(str(error)) from error
         if not 1 <= len(request.entries) <= limits.ENTRIES_PER_REQUEST_MAX or any(map(_breaks_model, request.entries)):
             self._validate(body)
         if request.endpoint_id is not None:
+            self._validate(body)
             raise ValidationException(
                 f"Parameter EndpointId is not valid. Reason: Endpoint {request.endpoint_id} does not exist."
             )

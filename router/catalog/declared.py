@@ -18,7 +18,7 @@ from router.config import ConfigError, DeclaredBus, DeclaredRule, Resources
 from router.core.arn import bus_arn, rule_arn
 from router.core.event import Location
 from router.core.pattern import Pattern
-from router.errors import ApiError
+from router.errors import ApiError, ResourceAlreadyExistsException
 
 _BusKey = tuple[Location, str]
 _RuleKey = tuple[Location, str, str]
@@ -61,6 +61,7 @@ def plan(
         path = f"$.resources[{index}]"
         for number, bus in enumerate(declared.buses):
             with _at(f"{path}.buses[{number}]"):
+                _check_new(bus.name, (location, bus.name) in wanted.buses)
                 wanted.buses[location, bus.name] = _bus(bus, location, state, now_ms)
         for number, rule in enumerate(declared.rules):
             with _at(f"{path}.rules[{number}]"):
@@ -75,6 +76,11 @@ def _at(path: str) -> Iterator[None]:
         yield
     except ApiError as error:
         raise ConfigError(f"{error.message} - at `{path}`") from error
+
+
+def _check_new(name: str, known: bool) -> None:
+    if known:
+        raise ResourceAlreadyExistsException(f"{name} is declared twice for this account and region")
 
 
 def _text(value: dict[str, Any] | str) -> str:
@@ -109,6 +115,7 @@ def _want_rule(
     target_rules: targets.Rules,
 ) -> None:
     bus = declared.event_bus_name
+    _check_new(declared.name, (location, bus, declared.name) in wanted.rules)
     if (location, bus) not in wanted.buses and state.entry(location, bus) is None:
         raise buses.not_found(bus)
     text = _text(declared.event_pattern)

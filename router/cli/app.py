@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
@@ -40,8 +40,18 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (HubUnreachable, HubRefused, ConfigError) as error:
-        typer.secho(f"crossbus: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        _fail(error)
+
+
+def _fail(reason: object) -> NoReturn:
+    """End with one line, also where the reason is a parser's drawing of several."""
+    lines = [line.strip() for line in str(reason).splitlines()]
+    typer.secho(f"crossbus: {' '.join(line for line in lines if line.strip('^'))}", fg="red", err=True)
+    raise typer.Exit(1)
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _print(value: Any) -> None:
@@ -66,8 +76,12 @@ def serve(
     try:
         run(hub)
     except StartFailed as error:
-        typer.secho(f"crossbus: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        _fail(error)
+    except BaseExceptionGroup as group:
+        failed = group.subgroup(StartFailed)  # what fails beside running tasks comes in a group
+        if failed is None:
+            raise
+        _fail(_first(failed))
 
 
 @app.command()
@@ -80,8 +94,7 @@ def check(hub_file: HubFile = Path("config/hub.yaml")) -> None:
     try:
         daemon.check(hub)
     except daemon.StartFailed as error:
-        typer.secho(f"crossbus: {hub_file}: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        _fail(f"{hub_file}: {error}")
     rules = sum(len(resources.rules) for resources in hub.resources)
     typer.echo(f"{hub_file} is good: {len(hub.accounts)} accounts, {len(hub.regions)} regions, {rules} declared rules")
 
@@ -94,12 +107,10 @@ def put_events(
     region: RegionOption = _REGION,
 ) -> None:
     """Put events. Example: crossbus put-events '{"Source":"shop","DetailType":"order","Detail":"{}"}'"""
-    text = sys.stdin.read() if entries == "-" else entries
     try:
-        parsed = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        typer.secho(f"crossbus: the entries are not JSON: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        parsed = msgspec.json.decode(sys.stdin.buffer.read() if entries == "-" else entries)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        _fail(f"the entries are not JSON: {error}")
     with _told():
         request = {"Entries": parsed if isinstance(parsed, list) else [parsed]}
         answer = HubClient(url, account=account, region=region).action("events", "AWSEvents.PutEvents", request)
@@ -110,20 +121,20 @@ def put_events(
 
 @app.command()
 def status(url: Url = _URL, account: AccountOption = _ACCOUNT, region: RegionOption = _REGION) -> None:
-    """What the hub holds now: pending, parked, dead letters, inboxes."""
+    """What the hub holds now: pending and parked deliveries, dead letters, its store. Example: crossbus status"""
     with _told():
         _print(HubClient(url, account=account, region=region).hub("GET", "status"))
 
 
 @app.command()
 def version() -> None:
-    """The version of crossbus."""
+    """The version of crossbus. Example: crossbus version"""
     typer.echo(__version__)
 
 
 @inbox_app.command("list")
 def inbox_list(url: Url = _URL, account: AccountOption = _ACCOUNT, region: RegionOption = _REGION) -> None:
-    """All inboxes with how many messages each holds."""
+    """All inboxes with how many messages each holds. Example: crossbus inbox list"""
     with _told():
         answer = HubClient(url, account=account, region=region).hub("GET", "inboxes")
     rows = answer["inboxes"]
@@ -158,7 +169,7 @@ def inbox_purge(
     account: AccountOption = _ACCOUNT,
     region: RegionOption = _REGION,
 ) -> None:
-    """Delete all messages of an inbox."""
+    """Delete all messages of an inbox. Example: crossbus inbox purge ARN"""
     with _told():
         _print(HubClient(url, account=account, region=region).hub("DELETE", "inboxes/messages", {"arn": arn}))
 
@@ -171,7 +182,7 @@ def dlq_list(
     account: AccountOption = _ACCOUNT,
     region: RegionOption = _REGION,
 ) -> None:
-    """Dead letters that no queue took, oldest first."""
+    """Dead letters that no queue took, oldest first. Example: crossbus dlq list --limit 20"""
     with _told():
         query = {"limit": str(limit), "after": str(after)}
         answer = HubClient(url, account=account, region=region).hub("GET", "dead-letters", query)
@@ -190,7 +201,7 @@ def dlq_show(
     account: AccountOption = _ACCOUNT,
     region: RegionOption = _REGION,
 ) -> None:
-    """One dead letter with its event and its reason."""
+    """One dead letter with its event and its reason. Example: crossbus dlq show 17"""
     with _told():
         _print(HubClient(url, account=account, region=region).hub("GET", f"dead-letters/{number}"))
 
@@ -205,12 +216,15 @@ def dlq_redrive(
     region: RegionOption = _REGION,
 ) -> None:
     """Deliver dead letters after all. Examples: crossbus dlq redrive 17, crossbus dlq redrive --all --rule ARN"""
-    if (number is None) == (not all_):
-        typer.secho("crossbus: give either one number or --all", fg="red", err=True)
+    if (number is None) == (not all_) or (rule is not None and not all_):
+        typer.secho("crossbus: give either one number or --all (with --rule or without)", fg="red", err=True)
         raise typer.Exit(2)
     with _told():
         client = HubClient(url, account=account, region=region)
         if number is not None:
             _print(client.hub("POST", f"dead-letters/{number}/redrive"))
-        else:
-            _print(client.hub("POST", "dead-letters/redrive", {"rule_arn": rule} if rule else {}))
+            return
+        answer = client.hub("POST", "dead-letters/redrive", body={"rule_arn": rule} if rule else {})
+    _print(answer)
+    if answer["failed"]:
+        raise typer.Exit(1)

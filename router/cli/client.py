@@ -3,7 +3,9 @@
 Keys come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) and never appear in output.
 """
 
+import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from typing import Any
@@ -26,10 +28,11 @@ class HubRefused(Exception):
 
 
 class HubClient:
-    """Calls to one hub; `account` and `region` say as whom and where."""
+    """Calls to one hub; `account` and `region` say as whom and where. Raises HubUnreachable and HubRefused."""
 
     def __init__(self, url: str, *, account: str, region: str) -> None:
         self._url = url.rstrip("/")
+        self._host = _host(url)
         self._region = region
         key = os.environ.get("AWS_ACCESS_KEY_ID")
         secret = os.environ.get("AWS_SECRET_ACCESS_KEY")
@@ -55,7 +58,7 @@ class HubClient:
         signer = Signer(self._credentials, service, self._region)
         signed = signer.headers(
             method=method,
-            host=urlsplit(self._url).netloc,
+            host=self._host,
             path=path,
             query=query,
             headers=headers,
@@ -66,21 +69,38 @@ class HubClient:
         request = urllib.request.Request(url, data=body if body else None, headers=signed, method=method)
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                return _decoded(answer.read())
+                value = _decoded(answer.read())
         except urllib.error.HTTPError as error:
             refusal = _decoded(error.read()) or {}
             if not isinstance(refusal, dict):
                 refusal = {}
             code = str(refusal.get("__type", f"HTTP {error.code}")).rpartition("#")[2]
             raise HubRefused(f"{code}: {refusal.get('message', error.reason)}") from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
             raise HubUnreachable(
-                f"no hub answers at {self._url} ({error}). Start one with `crossbus serve`, or name another with --url."
+                f"no hub answers at {self._url} ({reason}). Start one with `crossbus serve`, or name another with "
+                "--url."
             ) from error
+        if not isinstance(value, dict):
+            raise HubUnreachable(f"what answers at {self._url} is not a hub. Name another with --url.")
+        return value
+
+
+def _host(url: str) -> str:
+    """Raises HubUnreachable for what is no URL of a hub."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a ValueError where it is none
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme in ("http", "https") and parts.hostname and not re.search(r"\s", url):
+        return parts.netloc
+    raise HubUnreachable(f"expected the URL of a hub, such as http://127.0.0.1:4610, got {url!r}")
 
 
 def _decoded(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw) if raw else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -172,17 +172,18 @@ class Queue:
 
     def _take_fresh(self, cursor: bytes, stop: bytes, taking: Taking) -> bytes:
         """Hand out messages that were not read before; the new cursor."""
-        while taking.missing and taking.budget > 0 and len(self._entries) < limits.QUEUE_IN_FLIGHT_MAX:
-            rows = self._store.scan(Table.MESSAGES, cursor, stop, limit=min(taking.missing, taking.budget))
+        while True:
+            room = limits.QUEUE_IN_FLIGHT_MAX - len(self._entries)
+            limit = min(taking.missing, taking.budget, room)
+            rows = self._store.scan(Table.MESSAGES, cursor, stop, limit=limit) if limit > 0 else []
             if not rows:
-                break
+                return cursor
             for key, value in rows:
                 cursor = key + b"\0"
                 if key not in self._entries:
                     message = decode_message(value)
                     self._consider(key, self._track(key, message), message, taking)
             taking.budget -= len(rows)
-        return cursor
 
     def _track(self, key: bytes, message: Message) -> Entry:
         entry = self._entries[key] = Entry(message)

@@ -15,7 +15,7 @@ from router.core.arn import bus_name
 from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
 from router.pipeline import Incoming
-from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch
 from router.world import World, iso_seconds
@@ -56,11 +56,10 @@ class EventBusSink:
         there, name = bus_name(attempt.target.arn)
         assert there is not None, f"{attempt.target.arn} was accepted as an event bus target"
         bus = self._find_bus(there, name)
-        if bus is None:
-            if there.account == here.account:
-                return Delivered()  # as AWS: acknowledged and dropped
-            return _no_permission(attempt)
-        if not self._allowed(here, bus, accepted.event, attempt.rule_arn):
+        if bus is None and there.account == here.account:
+            # As AWS: acknowledged and dropped; the pipeline counts it, or refuses it where the hub file says so.
+            return self._planned(attempt, Incoming(accepted.event, there, name))
+        if bus is None or not self._allowed(here, bus, accepted.event, attempt.rule_arn):
             return _no_permission(attempt)
         hops = hop(accepted.hops, here, there)
         if isinstance(hops, HopRefused):
@@ -73,10 +72,14 @@ class EventBusSink:
                 id=hop_id(event.id, attempt.rule_arn, attempt.target.id),
                 time=iso_seconds(self._world.now_ms()),
             )
+        return self._planned(attempt, Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent))
+
+    def _planned(self, attempt: Attempt, incoming: Incoming) -> Outcome:
         effects = Batch(essential=True)
-        (outcome,) = self._plan([Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent)], effects)
+        (outcome,) = self._plan([incoming], effects)
         if isinstance(outcome, Refused):
-            return Retryable("INTERNAL_ERROR", f"{outcome.code}: {outcome.message}")
+            code = "NO_RESOURCE" if outcome.code == "ResourceNotFoundException" else "INVALID_JSON"
+            return Rejected(code, f"{attempt.target.arn}: {outcome.code}: {outcome.message}")
         return Delivered(effects)
 
 

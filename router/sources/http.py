@@ -5,11 +5,13 @@ access log is off: nothing is logged for a request that went well. It must not k
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http import HttpProcessingError
 
 from router import limits, log
 from router.api.hub import HubApi
@@ -21,6 +23,7 @@ from router.errors import (
     InternalException,
     RequestTooLarge,
     ResourceNotFoundException,
+    SerializationException,
     ServiceUnavailable,
     ValidationException,
 )
@@ -81,7 +84,10 @@ class HttpServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was taken (`port` 0 takes a free one). Raises OSError when the port is in use."""
-        server = web.Server(self._handle, access_log=None, keepalive_timeout=75.0)
+        # A compressed body is refused, not decompressed: it could grow a thousandfold past the bound.
+        server = web.Server(
+            self._handle, access_log=None, logger=_http_log, auto_decompress=False, keepalive_timeout=75.0
+        )
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=5.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=1024)
@@ -102,11 +108,12 @@ class HttpServer:
             return await self._answer(request)
         except ApiError as error:
             status, body, headers = error_body(error, _content_type(request))
-            if status == 413:
-                headers["Connection"] = "close"
-            return web.Response(status=status, body=body, headers=headers)
-        except (asyncio.CancelledError, ConnectionError):
-            raise
+            response = web.Response(status=status, body=body, headers=headers)
+            if isinstance(error, _BodyUnread):
+                response.force_close()
+            return response
+        except _ClientGone:
+            return web.Response(status=499)
         except Exception:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there
             self._metrics.api_errors += 1
             log.exception("request.bug", method=request.method, path=request.path)
@@ -169,7 +176,11 @@ class HttpServer:
         self._admin(request, body)
         location = _location(account, region)
         self._open_location(location)
-        outcomes = await self._intake.put_service_events(location, split_records(body))
+        try:
+            outcomes = await self._intake.put_service_events(location, split_records(body))
+        except (RecursionError, UnicodeDecodeError) as error:
+            # Both come up while the records are read, before any of them is taken.
+            raise ValidationException(f"expected JSON in UTF-8 of at most 1000 levels: {error}") from error
         failures = [
             _Failure(index, outcome.code, outcome.message)
             for index, outcome in enumerate(outcomes)
@@ -226,16 +237,26 @@ async def _read(request: web.BaseRequest) -> bytes:
     bound = limits.REQUEST_BODY_BYTES_MAX
     length = request.content_length
     if length is not None and length > bound:
-        raise RequestTooLarge(f"The request body has {length} bytes, at most {bound} are taken.")
+        raise _TooLarge(f"The request body has {length} bytes, at most {bound} are taken.")
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise _CompressedBody(f"Expected a body without Content-Encoding, got {encoding[:64]!r}.")
     if not request.can_read_body:
         return b""
     try:
         async with asyncio.timeout(limits.REQUEST_READ_S_MAX):
+            if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0
             if length is not None:
                 return await request.content.read(-1) if length else b""
             return await _read_unknown(request, bound)
     except TimeoutError as error:
         raise _RequestTimeout(f"The request body did not arrive within {limits.REQUEST_READ_S_MAX} s.") from error
+    except web.RequestPayloadError as error:
+        raise _BrokenBody("The request body is not what its Transfer-Encoding says.") from error
+    except ConnectionError as error:
+        raise _ClientGone from error
 
 
 async def _read_unknown(request: web.BaseRequest, bound: int) -> bytes:
@@ -243,10 +264,47 @@ async def _read_unknown(request: web.BaseRequest, bound: int) -> bytes:
     while chunk := await request.content.readany():
         parts += chunk
         if len(parts) > bound:
-            raise RequestTooLarge(f"The request body has more than {bound} bytes.")
+            raise _TooLarge(f"The request body has more than {bound} bytes.")
     return bytes(parts)
 
 
-class _RequestTimeout(ApiError):
+class _ClientGone(Exception):
+    """Nobody is there to be answered."""
+
+
+class _BodyUnread(ApiError):
+    """What is left of the body is not read: the connection ends with the answer."""
+
+
+class _TooLarge(_BodyUnread, RequestTooLarge):
+    pass
+
+
+class _CompressedBody(_BodyUnread):
+    code = "UnsupportedMediaTypeException"
+    status = 415
+
+
+class _RequestTimeout(_BodyUnread):
     code = "RequestTimeoutException"
     status = 408
+
+
+class _BrokenBody(_BodyUnread, SerializationException):
+    pass
+
+
+class _UnreadableRequests(logging.Filter):
+    """A request that is not HTTP is its client's fault: one line without a traceback, and without the client's bytes,
+    which may be credentials."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        log.warning("request.unreadable", reason=error.message.partition(":")[0])
+        return False
+
+
+_http_log = logging.getLogger("aiohttp.server")
+_http_log.addFilter(_UnreadableRequests())

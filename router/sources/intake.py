@@ -229,6 +229,9 @@ class Intake:
             if isinstance(item, Refused):
                 return item
             if isinstance(item, Incoming):
+                refused = self._pipeline.refusal(item)
+                if refused is not None:
+                    return refused
                 items.append(item)
         return items
 

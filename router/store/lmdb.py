@@ -27,6 +27,7 @@ from typing import Protocol
 
 import lmdb
 
+from router import log
 from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64
 
 _FORMAT = b"crossbus-store-1"
@@ -73,7 +74,8 @@ class LmdbStore:
         except lmdb.Error as error:
             os.close(self._lock)
             raise StoreError(f"cannot open the store in {folder}: {error}") from error
-        self._map_bytes = map_bytes_max
+        self._bytes_max = map_bytes_max
+        self._grown = False
         self._reserve_bytes = reserve_bytes
         self._monotonic = monotonic
         self._observer = observer
@@ -175,34 +177,44 @@ class LmdbStore:
 
     def _filled(self, group: list[_Waiting]) -> lmdb.Transaction | None:
         """A transaction that holds the group; batches that find no room are failed and taken out of it."""
-        while True:
-            txn = self._env.begin(write=True)
+        if self._grown and not all(waiting.batch.essential for waiting in group):
+            self._resize(self._bytes_max)  # what may be refused gets pages that became free, and no more of the disk
+        while group:
+            applied: list[_Waiting] = []
+            txn: lmdb.Transaction | None = None
             try:
+                txn = self._env.begin(write=True)
                 for waiting in group:
+                    applied.append(waiting)
                     self._apply(txn, waiting.batch)
                 txn.put(b"sequence", key64(self._sequence), db=self._dbs[Table.META])
             except lmdb.MapFullError:
-                txn.abort()
-                if not self._make_room(group):
-                    return None
-            except lmdb.Error as error:
-                txn.abort()
-                self._fail(group, StoreError(f"the store refused a write: {error}"))
-                return None
+                _abort(txn)
+                self._make_room(group)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one batch, the others must go on
+                _abort(txn)
+                self._failure = f"the store refused a write: {type(error).__name__}: {error}"
+                refused = applied[-1:] or group
+                self._fail(refused, StoreError(self._failure))
+                group[:] = [waiting for waiting in group if waiting not in refused]
             else:
                 return txn
+        return None
 
-    def _make_room(self, group: list[_Waiting]) -> bool:
-        """Fail what may be refused; outcomes get more of the disk instead. False when nothing is left to write."""
-        self._failure = f"the store is full: all of its {self._map_bytes} bytes are in use"
+    def _make_room(self, group: list[_Waiting]) -> None:
+        """Fail what may be refused; outcomes get more of the disk instead."""
+        self._failure = f"the store is full: all of its {self._bytes_max} bytes are in use"
         refused = [waiting for waiting in group if not waiting.batch.essential]
         if refused:
             self._fail(refused, StoreFull(self._failure))
             group[:] = [waiting for waiting in group if waiting.batch.essential]
         else:
-            self._map_bytes += self._reserve_bytes
-            self._env.set_mapsize(self._map_bytes)
-        return bool(group)
+            self._resize(max(self._env.info()["map_size"], self._bytes_max) + self._reserve_bytes)
+
+    def _resize(self, size: int) -> None:
+        """LMDB makes it as large as what is in use, where that is more."""
+        self._env.set_mapsize(size)
+        self._grown = size > self._bytes_max
 
     def _apply(self, txn: lmdb.Transaction, batch: Batch) -> None:
         dbs = self._dbs
@@ -248,7 +260,10 @@ class LmdbStore:
                 self._observer.committed(seconds, len(group))
             for waiting in group:
                 for callback in waiting.batch.callbacks:
-                    callback()
+                    try:
+                        callback()
+                    except Exception:  # noqa: BLE001 - a bug; the batch is durable and the others wait for this
+                        log.exception("store.callback_bug")
                 if not waiting.future.done():
                     waiting.future.set_result(None)
         self._start()
@@ -263,12 +278,18 @@ class LmdbStore:
     async def close(self) -> None:
         if self._closed:
             return
-        await self._idle.wait()
+        while not self._idle.is_set():
+            await self._idle.wait()
         self._closed = True
         self._commits.put(None)
         await asyncio.to_thread(self._thread.join)
         self._env.close()
         os.close(self._lock)
+
+
+def _abort(txn: lmdb.Transaction | None) -> None:
+    if txn is not None:
+        txn.abort()
 
 
 def _lock_folder(folder: Path) -> int:

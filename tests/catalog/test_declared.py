@@ -20,6 +20,7 @@ RULE: dict[str, Any] = {
     "EventPattern": {"source": ["orders"]},
     "Targets": [{"Id": "t", "Arn": QUEUE}],
 }
+ON_DEFAULT: dict[str, Any] = {**RULE, "EventBusName": "default"}
 BUS: dict[str, Any] = {"Name": "orders", "Description": "d", "Tags": {"k": "v"}}
 
 
@@ -128,15 +129,13 @@ async def test_the_default_bus_can_have_a_declared_policy_and_loses_it_again(tmp
         "Statement": {"Effect": "Allow", "Principal": "*", "Action": "events:PutEvents", "Resource": "*"},
     }
     async with running(tmp_path) as catalog:
-        await declare(
-            catalog, buses=[{"Name": "default", "Policy": policy}], rules=[{**RULE, "EventBusName": "default"}]
-        )
+        await declare(catalog, buses=[{"Name": "default", "Policy": policy}], rules=[ON_DEFAULT])
         bus = catalog.bus(HERE, "default")
         assert bus
         assert bus.policy
         assert msgspec.json.decode(bus.policy) == policy
     async with running(tmp_path) as catalog:
-        await declare(catalog, rules=[{**RULE, "EventBusName": "default"}])
+        await declare(catalog, rules=[ON_DEFAULT])
         bus = catalog.bus(HERE, "default")
         assert bus
         assert bus.policy is None
@@ -169,11 +168,15 @@ async def test_declaring_is_one_commit_or_none(tmp_path: Path) -> None:
 async def test_a_bad_declaration_says_where(tmp_path: Path, buses: list[Any], rules: list[Any], text: str) -> None:
     small = Quotas(rules_per_bus=2, wildcard_rules_per_bus=1, buses_per_location=3, pattern_chars=100)
     async with running(tmp_path, limits=small) as catalog:
-        if len(buses) == 3:
-            await catalog.create_bus(HERE, "own")
-            buses = [*buses[:2], {"Name": "c"}]
         with pytest.raises(ConfigError, match=text):
             await declare(catalog, buses=buses, rules=rules)
+
+
+async def test_a_rule_declared_in_two_places_says_where(tmp_path: Path) -> None:
+    part = msgspec.convert({"account": HERE.account, "region": HERE.region, "rules": [ON_DEFAULT]}, Resources)
+    async with running(tmp_path) as catalog:
+        with pytest.raises(ConfigError, match=r"declared is declared twice .* - at `\$\.resources\[1\]\.rules\[0\]`"):
+            await catalog.declare([part, part])
 
 
 async def test_a_policy_change_to_a_declared_bus_is_undone_at_the_next_start(tmp_path: Path) -> None:

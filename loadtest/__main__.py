@@ -1,0 +1,6 @@
+"""All benchmarks, one after the other: `python -m loadtest`."""
+
+from loadtest import ingest
+
+if __name__ == "__main__":
+    ingest.main()

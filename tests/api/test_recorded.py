@@ -1,0 +1,294 @@
+"""Answers recorded on AWS, step by step: the steps are played again and the answers must fit, placeholder for
+placeholder.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.errors import ApiError
+from tests.api.hub import Api, serving
+from tests.catalog.hub import OTHER, QUEUE
+from tests.shared import needs_shared, rows
+
+ROWS = rows("conformance/api.jsonl")
+PATTERN = json.dumps(
+    {
+        "source": ["core.update-account-command"],
+        "detail-type": ["core.update-account-command"],
+        "detail": {"command": ["update-account"]},
+    }
+)
+TAGS = [{"Key": "tag1", "Value": "value1"}, {"Key": "tag2", "Value": "value2"}]
+Play = Callable[[Api, str], Awaitable[dict[str, Any]]]
+
+
+async def step(api: Api, operation: str, **request: Any) -> Any:
+    try:
+        return await api.call(operation, **request)
+    except ApiError as error:
+        return {"Error": {"Code": error.code, "Message": error.message}}
+
+
+async def bus_for(api: Api, variant: str) -> str:
+    """The bus of a variant of a test: the default one or one of the test's own."""
+    if "custom" not in variant:
+        return "default"
+    await api.call("CreateEventBus", Name="my-bus")
+    return "my-bus"
+
+
+async def buses(api: Api, variant: str) -> dict[str, Any]:
+    created = await step(api, "CreateEventBus", Name="my-bus", Description="test bus")
+    listed = await step(api, "ListEventBuses", NamePrefix="my")
+    described = await step(api, "DescribeEventBus", Name="my-bus")
+    deleted = await step(api, "DeleteEventBus", Name="my-bus")
+    after = await step(api, "ListEventBuses", NamePrefix="my")
+    return {
+        "create-custom-event-bus-us-east-1": created,
+        "list-event-buses-after-create-us-east-1": listed,
+        "describe-custom-event-bus-us-east-1": described,
+        "delete-custom-event-bus-us-east-1": deleted,
+        "list-event-buses-after-delete-us-east-1": after,
+    }
+
+
+async def same_bus_twice(api: Api, variant: str) -> dict[str, Any]:
+    await api.call("CreateEventBus", Name="my-bus")
+    return {"create-multiple-event-buses-same-name": await step(api, "CreateEventBus", Name="my-bus")}
+
+
+async def no_bus(api: Api, variant: str) -> dict[str, Any]:
+    return {"describe-not-existing-event-bus-error": await step(api, "DescribeEventBus", Name="no-bus")}
+
+
+async def bus_prefix(api: Api, variant: str) -> dict[str, Any]:
+    await api.call("CreateEventBus", Name="my-bus")
+    await api.call("CreateEventBus", Name="other")
+    return {
+        "list-event-buses-prefix-complete-name": await step(api, "ListEventBuses", NamePrefix="my-bus"),
+        "list-event-buses-prefix": await step(api, "ListEventBuses", NamePrefix="my"),
+    }
+
+
+async def bus_limit(api: Api, variant: str) -> dict[str, Any]:
+    for number in range(6):
+        await api.call("CreateEventBus", Name=f"my-bus-{number}")
+    first = await step(api, "ListEventBuses", NamePrefix="my", Limit=3)
+    second = await step(api, "ListEventBuses", NamePrefix="my", Limit=3, NextToken=first["NextToken"])
+    return {"list-event-buses-limit": first, "list-event-buses-limit-next-token": second}
+
+
+async def remove_permission(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    for sid in ("one", "two"):
+        await api.call(
+            "PutPermission",
+            EventBusName=bus,
+            Action="events:PutEvents",
+            Principal=OTHER.account,
+            StatementId=sid,
+        )
+    removed = await step(api, "RemovePermission", EventBusName=bus, StatementId="two")
+    described = await step(api, "DescribeEventBus", Name=bus)
+    cleared = await step(api, "RemovePermission", EventBusName=bus, RemoveAllPermissions=True)
+    return {
+        "remove-permission": removed,
+        "describe-event-bus-remove-permission": described,
+        "remove-permission-all": cleared,
+        "describe-event-bus-remove-permission-all": await step(api, "DescribeEventBus", Name=bus),
+    }
+
+
+async def remove_unknown_permission(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    if "True" in variant:
+        await api.call("PutPermission", EventBusName=bus, Action="events:PutEvents", Principal="*", StatementId="one")
+    refused = await step(api, "RemovePermission", EventBusName=bus, StatementId="two")
+    return {"remove-permission-non-existing-sid-error": refused}
+
+
+async def rule_life(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    put = await step(api, "PutRule", Name="my-rule", EventBusName=bus, EventPattern=PATTERN)
+    listed = await step(api, "ListRules", NamePrefix="my", EventBusName=bus)
+    described = await step(api, "DescribeRule", Name="my-rule", EventBusName=bus)
+    deleted = await step(api, "DeleteRule", Name="my-rule", EventBusName=bus)
+    after = await step(api, "ListRules", NamePrefix="my", EventBusName=bus)
+    return {
+        "put-rule": put,
+        "list-rules": listed,
+        "describe-rule": described,
+        "delete-rule": deleted,
+        "list-rules-after-delete": after,
+    }
+
+
+async def switching(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    await api.call("PutRule", Name="my-rule", EventBusName=bus, EventPattern=PATTERN)
+    disabled = await step(api, "DisableRule", Name="my-rule", EventBusName=bus)
+    described = await step(api, "DescribeRule", Name="my-rule", EventBusName=bus)
+    enabled = await step(api, "EnableRule", Name="my-rule", EventBusName=bus)
+    return {
+        "disable-rule": disabled,
+        "describe-rule-disabled": described,
+        "enable-rule": enabled,
+        "describe-rule-enabled": await step(api, "DescribeRule", Name="my-rule", EventBusName=bus),
+    }
+
+
+async def delete_with_targets(api: Api, variant: str) -> dict[str, Any]:
+    await api.call("PutRule", Name="my-rule", EventPattern=PATTERN)
+    await api.call("PutTargets", Rule="my-rule", Targets=[{"Id": "t", "Arn": QUEUE}])
+    return {"delete-rule-with-targets-error": await step(api, "DeleteRule", Name="my-rule")}
+
+
+async def target_life(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    await api.call("PutRule", Name="my-rule", EventBusName=bus, EventPattern=PATTERN)
+    put = await step(api, "PutTargets", Rule="my-rule", EventBusName=bus, Targets=[{"Id": "my-target", "Arn": QUEUE}])
+    listed = await step(api, "ListTargetsByRule", Rule="my-rule", EventBusName=bus)
+    removed = await step(api, "RemoveTargets", Rule="my-rule", EventBusName=bus, Ids=["my-target"])
+    after = await step(api, "ListTargetsByRule", Rule="my-rule", EventBusName=bus)
+    return {
+        "put-target": put,
+        "list-targets": listed,
+        "remove-target": removed,
+        "list-targets-after-delete": after,
+    }
+
+
+async def six_targets(api: Api, variant: str) -> dict[str, Any]:
+    await api.call("PutRule", Name="my-rule", EventPattern=PATTERN)
+    targets = [{"Id": str(number), "Arn": QUEUE} for number in range(7)]
+    return {"put-targets-client-error": await step(api, "PutTargets", Rule="my-rule", Targets=targets)}
+
+
+async def target_limit(api: Api, variant: str) -> dict[str, Any]:
+    await api.call("PutRule", Name="my-rule", EventPattern=PATTERN)
+    targets = [{"Id": f"target{number}", "Arn": QUEUE} for number in range(5)]
+    await api.call("PutTargets", Rule="my-rule", Targets=targets)
+    first = await step(api, "ListTargetsByRule", Rule="my-rule", Limit=3)
+    second = await step(api, "ListTargetsByRule", Rule="my-rule", Limit=3, NextToken=first["NextToken"])
+    return {"list-targets-limit": first, "list-targets-limit-next-token": second}
+
+
+async def names_by_target(api: Api, variant: str) -> dict[str, Any]:
+    bus = await bus_for(api, variant)
+    for number in range(3):
+        await api.call("PutRule", Name=f"rule{number}", EventBusName=bus, EventPattern=PATTERN)
+        targets = [{"Id": "t", "Arn": QUEUE}]
+        await api.call("PutTargets", Rule=f"rule{number}", EventBusName=bus, Targets=targets)
+    found = await step(api, "ListRuleNamesByTarget", TargetArn=QUEUE, EventBusName=bus)
+    return {"list_rule_names_by_target": found}
+
+
+async def tagging(api: Api, variant: str) -> dict[str, Any]:
+    arn = (await api.call("CreateEventBus", Name="my-bus"))["EventBusArn"]
+    if "[rule" in variant:
+        put = await api.call("PutRule", Name="r", EventBusName="my-bus", EventPattern=PATTERN)
+        arn = put["RuleArn"]
+    tagged = await step(api, "TagResource", ResourceARN=arn, Tags=TAGS)
+    listed = await step(api, "ListTagsForResource", ResourceARN=arn)
+    untagged = await step(api, "UntagResource", ResourceARN=arn, TagKeys=["tag2"])
+    after = await step(api, "ListTagsForResource", ResourceARN=arn)
+    return {
+        "tag_resource": tagged,
+        "list_tags_for_resource": listed,
+        "untag_resource": untagged,
+        "list_tags_for_untagged_resource": after,
+        "untag_resource_not_existing_tag": await step(api, "UntagResource", ResourceARN=arn, TagKeys=["tag2"]),
+    }
+
+
+async def tag_nothing(api: Api, variant: str) -> dict[str, Any]:
+    kind = "rule" if "rule" in variant else "event-bus"
+    arn = f"arn:aws:events:us-east-1:111111111111:{kind}/nothing"
+    return {
+        "tag_not_existing_resource_error": await step(api, "TagResource", ResourceARN=arn, Tags=TAGS),
+        "list_tags_for_not_existing_resource_error": await step(api, "ListTagsForResource", ResourceARN=arn),
+        "untag_not_existing_resource_error": await step(api, "UntagResource", ResourceARN=arn, TagKeys=["tag1"]),
+    }
+
+
+async def rule_with_tags(api: Api, variant: str) -> dict[str, Any]:
+    put = await step(api, "PutRule", Name="my_rule", EventPattern=PATTERN, Tags=TAGS)
+    listed = await step(api, "ListTagsForResource", ResourceARN=put["RuleArn"])
+    return {"put_rule_with_tags": put, "list_tags_for_rule": listed}
+
+
+async def bad_schedule(api: Api, variant: str) -> dict[str, Any]:
+    expression = variant[variant.index("[") + 1 : -1]
+    refused = await step(api, "PutRule", Name="my-rule", ScheduleExpression=expression)
+    return {"invalid-put-rule": refused, "put-rule": refused}
+
+
+PLAYS: dict[str, Play] = {
+    "test_create_list_describe_delete_custom_event_buses": buses,
+    "test_create_multiple_event_buses_same_name": same_bus_twice,
+    "test_describe_delete_not_existing_event_bus": no_bus,
+    "test_list_event_buses_with_prefix": bus_prefix,
+    "test_list_event_buses_with_limit": bus_limit,
+    "test_remove_permission": remove_permission,
+    "test_remove_permission_non_existing_sid": remove_unknown_permission,
+    "test_put_list_with_prefix_describe_delete_rule": rule_life,
+    "test_disable_re_enable_rule": switching,
+    "test_delete_rule_with_targets": delete_with_targets,
+    "test_put_list_remove_target": target_life,
+    "test_add_exceed_fife_targets_per_rule": six_targets,
+    "test_list_target_by_rule_limit": target_limit,
+    "test_list_rule_names_by_target": names_by_target,
+    "tests_tag_untag_resource": tagging,
+    "tests_tag_list_untag_not_existing_resource": tag_nothing,
+    "test_put_rule_with_tags": rule_with_tags,
+    "tests_put_rule_with_invalid_schedule_cron": bad_schedule,
+    "test_put_rule_with_invalid_schedule_rate": bad_schedule,
+}
+
+
+def name_of(test: str) -> str:
+    return test.partition("[")[0].rpartition("::")[2]
+
+
+CASES = sorted({row["test"] for row in ROWS if name_of(row["test"]) in PLAYS})
+
+
+def mismatch(expected: Any, got: Any, path: str = "$") -> str | None:
+    """Where the answer does not fit what was recorded, or None."""
+    if isinstance(expected, dict) and isinstance(got, str):
+        got = json.loads(got)  # patterns and policies are recorded as the values of their texts
+    if isinstance(expected, dict) and isinstance(got, dict):
+        names = expected.keys() - {"ResponseMetadata"}
+        if names != got.keys():
+            return f"{path}: expected {sorted(names)}, got {sorted(got)}"
+        return next(filter(None, (mismatch(expected[name], got[name], f"{path}.{name}") for name in names)), None)
+    if isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
+        pairs = enumerate(zip(expected, got, strict=True))
+        return next(filter(None, (mismatch(one, two, f"{path}[{index}]") for index, (one, two) in pairs)), None)
+    if expected == "datetime":
+        return None if isinstance(got, (int, float)) else f"{path}: expected a time, got {got!r}"
+    if isinstance(expected, str) and isinstance(got, str):
+        parts = re.split(r"<+[a-zA-Z_:>0-9-]+>", expected)
+        fits = re.fullmatch(".+".join(re.escape(part) for part in parts), got)
+        return None if fits else f"{path}: expected {expected!r}, got {got!r}"
+    return None if expected == got else f"{path}: expected {expected!r}, got {got!r}"
+
+
+@needs_shared
+@pytest.mark.parametrize("case", CASES)
+async def test_answers_fit_what_was_recorded_on_aws(tmp_path: Path, case: str) -> None:
+    recorded = {
+        row["step"]: row["response"] or {"Error": {"Code": row["error_code"], "Message": row["error_message"]}}
+        for row in ROWS
+        if row["test"] == case and not row.get("misleading")
+    }
+    async with serving(tmp_path) as api:
+        played = await PLAYS[name_of(case)](api, case)
+    compared = recorded.keys() & played.keys()
+    assert compared
+    assert [found for name in sorted(compared) if (found := mismatch(recorded[name], played[name], name))] == []
