@@ -1,8 +1,8 @@
 """What a sink is: it tries a batch of deliveries for one target and says what became of each, as values.
 
 A sink never raises for a failed delivery, never retries, never sleeps (but for its turn under a destination's rate
-limit, which AWS delays too), never touches the store: what must be written goes back as `effects` and becomes durable in the same transaction as the outcome. It must not know rules' states,
-retry policies or dead-letter queues.
+limit, which AWS delays too), never touches the store: what must be written goes back as `effects` and becomes durable
+in the same transaction as the outcome. It must not know rules' states, retry policies or dead-letter queues.
 """
 
 from collections.abc import Sequence
