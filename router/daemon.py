@@ -233,7 +233,7 @@ class _Parts:
         eventbridge = Service("events", control, {"PutEvents": put_events})
         services = [
             eventbridge,
-            Service("sqs", sqs.operations(self.inboxes, self._base_url)),
+            Service("sqs", sqs.operations(self.inboxes, lambda: self.http.base_url())),
             Service("logs", logs.operations(self.inboxes)),
         ]
         keys = {
@@ -330,9 +330,6 @@ class _Parts:
             raise StartFailed(str(error)) from error
         except ApiError as error:
             raise StartFailed(f"the hub file declares what cannot be: {error.code}: {error.message}") from error
-
-    def _base_url(self) -> str:
-        return f"http://{self._hub.listen.host}:{self.http.port or self._hub.listen.port}"
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:

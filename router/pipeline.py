@@ -278,7 +278,8 @@ class Pipeline:
                     Attempt(delivery.accepted, _payload(target, delivery.accepted), name.rule_arn, target.target)
                 )
                 outcomes.append(_NOT_SENT)
-            except InvalidInput as error:
+            except (InvalidInput, msgspec.DecodeError) as error:
+                # DecodeError: JSON by its grammar, yet no text (`"\ud800"`).
                 attempts.append(None)
                 outcomes.append(Rejected(InvalidInput.code, str(error)))
             except Exception as error:  # noqa: BLE001 - as for a sink's bug; it must not hold up the other events

@@ -105,9 +105,15 @@ def envelope(event: Event) -> bytes:
 
 
 def compact(detail: str) -> str:
-    """`detail` without white space between tokens; key order, duplicate keys and number texts stay as they are."""
-    if '": ' in detail or "\n" in detail or ", " in detail or detail[:1].isspace() or detail[-1:].isspace():
-        return msgspec.json.format(detail, indent=-1)
+    """`detail` without white space between tokens; key order, duplicate keys and number texts stay as they are.
+
+    A text nested deeper than the formatter goes stays as it is. Raises msgspec.DecodeError where it is no JSON.
+    """
+    if " " in detail or "\n" in detail or "\t" in detail or "\r" in detail:
+        try:
+            return msgspec.json.format(detail, indent=-1)
+        except RecursionError:
+            return detail
     return detail
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -34,6 +35,8 @@ from router.world import World
 
 _AWS_EVENTS = re.compile(r"/aws-events/([^/]+)/([^/]+)")
 _QUEUE_PATH = re.compile(r"/[0-9]{12}/[A-Za-z0-9_.-]{1,80}")
+_HOST = re.compile(r"[A-Za-z0-9.\-_\[\]:]{1,255}")
+_host: ContextVar[str] = ContextVar("host", default="127.0.0.1")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,8 +88,15 @@ class HttpServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port that was taken (`port` 0 takes a free one). Raises OSError when the port is in use."""
         # A compressed body is refused, not decompressed: it could grow a thousandfold past the bound.
+        # A client that has gone gets its handler cancelled, so that a long poll takes no message for nobody. What is on
+        # its way to the disk gets there all the same.
         server = web.Server(
-            self._handle, access_log=None, logger=_http_log, auto_decompress=False, keepalive_timeout=75.0
+            self._handle,
+            access_log=None,
+            logger=_http_log,
+            auto_decompress=False,
+            keepalive_timeout=75.0,
+            handler_cancellation=True,
         )
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=5.0)
         await self._runner.setup()
@@ -94,6 +104,10 @@ class HttpServer:
         await site.start()
         self.port = int(self._runner.addresses[0][1])
         return self.port
+
+    def base_url(self) -> str:
+        """How the request in hand reached the hub, as its client wrote it: what the client is told to call again."""
+        return f"http://{_host.get()}"
 
     def stop_intake(self) -> None:
         """Requests from now on are answered that the hub is stopping."""
@@ -107,18 +121,16 @@ class HttpServer:
         try:
             return await self._answer(request)
         except ApiError as error:
-            status, body, headers = error_body(error, _content_type(request))
-            response = web.Response(status=status, body=body, headers=headers)
-            if isinstance(error, _BodyUnread):
-                response.force_close()
-            return response
+            return _refused(request, error)
+        except RecursionError:
+            # JSON in JSON (a policy, an input, a detail) is decoded where it is needed, before anything is changed.
+            return _refused(request, ValidationException("JSON in the request is nested too deeply."))
         except _ClientGone:
             return web.Response(status=499)
         except Exception:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there
             self._metrics.api_errors += 1
             log.exception("request.bug", method=request.method, path=request.path)
-            status, body, headers = error_body(InternalException("Internal Service Failure"), _content_type(request))
-            return web.Response(status=status, body=body, headers=headers)
+            return _refused(request, InternalException("Internal Service Failure"))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -150,6 +162,8 @@ class HttpServer:
             now_ms=self._world.now_ms(),
         )
         self._open_location(Location(caller.account, caller.region))
+        if _HOST.fullmatch(request.host):
+            _host.set(request.host)
         try:
             answer = await service.call(operation, body, caller)
         except ApiError as error:
@@ -178,9 +192,8 @@ class HttpServer:
         self._open_location(location)
         try:
             outcomes = await self._intake.put_service_events(location, split_records(body))
-        except (RecursionError, UnicodeDecodeError) as error:
-            # Both come up while the records are read, before any of them is taken.
-            raise ValidationException(f"expected JSON in UTF-8 of at most 1000 levels: {error}") from error
+        except UnicodeDecodeError as error:  # comes up while the records are read, before any of them is taken
+            raise ValidationException(f"expected JSON in UTF-8: {error}") from error
         failures = [
             _Failure(index, outcome.code, outcome.message)
             for index, outcome in enumerate(outcomes)
@@ -225,6 +238,14 @@ def _location(account: str, region: str) -> Location:
     if re.fullmatch(r"[a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?", region) is None or len(region) > 32:
         raise ValidationException(f"expected a region such as us-east-1 in the path, got {region[:64]!r}")
     return Location(account, region)
+
+
+def _refused(request: web.BaseRequest, error: ApiError) -> web.Response:
+    status, body, headers = error_body(error, _content_type(request))
+    response = web.Response(status=status, body=body, headers=headers)
+    if isinstance(error, _BodyUnread):
+        response.force_close()
+    return response
 
 
 def _content_type(request: web.BaseRequest) -> str:

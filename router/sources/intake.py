@@ -15,6 +15,7 @@ from router.catalog.model import Bus
 from router.core import cloudtrail
 from router.core.arn import InvalidArn, bus_name
 from router.core.event import Event, Location, compact, entry_size
+from router.core.ruletable import MalformedDetail, RuleTable
 from router.errors import AccessDeniedException, ValidationException
 from router.metrics import Metrics
 from router.pipeline import Incoming, Pipeline
@@ -55,6 +56,7 @@ _NOT_AUTHORIZED = Refused("NotAuthorizedForSourceException", "Not authorized for
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
 _check_object = msgspec.json.Decoder(_Empty).decode
+_NO_RULES: RuleTable[None] = RuleTable.build([])
 
 _Kept = TypeVar("_Kept", bound=Withheld | Refused)
 Authorize = Callable[[Location, Bus, Event], bool]
@@ -151,7 +153,7 @@ class Intake:
     ) -> Incoming | Withheld | Refused:
         try:
             envelope = _decode_envelope(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Refused("InvalidArgument", f"The event is not a service event or a CloudTrail record: {error}")
         if envelope.detail_type is None:
             try:
@@ -175,17 +177,18 @@ class Intake:
             return Refused("InvalidArgument", f"Parameter {missing} is not valid. Reason: {missing} is required.")
         try:
             detail = compact(bytes(envelope.detail).decode())
-            _check_object(detail)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return MALFORMED_DETAIL
         time = envelope.time
         if time is None:
             time = iso_seconds(self._world.now_ms())
         elif (seconds := _parse_time(time)) is None:
-            return Refused("InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601, got {time!r}.")
+            return Refused(
+                "InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601 since 1970, got {time!r}."
+            )
         else:
             time = seconds
-        return Event(
+        event = Event(
             envelope.id or event_id,
             envelope.detail_type,
             envelope.source,
@@ -195,6 +198,7 @@ class Intake:
             envelope.resources,
             detail,
         )
+        return event if _is_taken_by_tables(event) else MALFORMED_DETAIL
 
     # queues
 
@@ -213,6 +217,8 @@ class Intake:
                 continue
             of_message = [next(taken) for _ in items]
             refused = next((outcome for outcome in of_message if isinstance(outcome, Refused)), None)
+            if refused is None:
+                self._metrics.bus(location, bus).withheld += len(message) - len(items)
             outcomes.append(refused or Taken(message[0][1] if message else ""))
         return outcomes
 
@@ -238,21 +244,29 @@ class Intake:
     def _message_entry(self, location: Location, bus: str, body: bytes, event_id: str) -> Incoming | Refused:
         try:
             entry = _decode_entry(body)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Refused("InvalidArgument", f"The message's entry is not a PutEvents entry: {error}")
         if _size(entry) >= self._bytes_max:
             return Refused("InvalidArgument", "Total size of the entries in the request is over the limit.")
         (item,) = self._checked(location, [entry], [event_id], default_bus=bus)
         if isinstance(item, Refused):
             return item
-        try:
-            _check_object(item.event.detail)
-            self._authorize_all(location, [item])
-        except (msgspec.MsgspecError, RecursionError):
+        if not _is_taken_by_tables(item.event):
             return MALFORMED_DETAIL
+        try:
+            self._authorize_all(location, [item])
         except AccessDeniedException as error:
             return Refused(error.code, error.message)
         return item
+
+
+def _is_taken_by_tables(event: Event) -> bool:
+    """Whether every rule table takes the event's detail. What must be taken whole is checked before any of it is."""
+    try:
+        _NO_RULES.match(event)
+    except MalformedDetail:
+        return False
+    return True
 
 
 def _size(entry: Entry) -> int:
@@ -294,7 +308,7 @@ def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bu
             )
     try:
         detail = compact(entry.detail)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return MALFORMED_DETAIL
     assert time is not None
     return Incoming(
@@ -315,7 +329,7 @@ def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bu
 
 
 def _parse_time(value: float | str) -> str | None:
-    """Epoch seconds or ISO 8601 as the envelope's time; None where it is neither."""
+    """Epoch seconds or ISO 8601 as the envelope's time; None where it is neither, or before 1970."""
     if isinstance(value, str):
         try:
             parsed = datetime.fromisoformat(value)

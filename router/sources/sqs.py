@@ -288,7 +288,7 @@ def read_message(queue_arn: str, message_id: str, body: str, *, trusted: bool) -
         if trusted and text[:1] == b"{" and b'"Notification"' in text:
             text = _unwrapped(text).strip(b" \t\r\n")
         events = _decode_list(text) if text[:1] == b"[" else [_decode_one(text)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"expected one JSON object or a list of them: {error}") from error
     texts = [bytes(event) for event in events]
     for index, event in enumerate(texts):

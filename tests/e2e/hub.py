@@ -85,6 +85,13 @@ class HubProcess:
         self._process.kill()
         self._process.wait(10)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing more until `thaw`, or is killed as it stands."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def stop(self) -> int:
         """SIGTERM; the exit status."""
         assert self._process is not None

@@ -1,4 +1,6 @@
-"""What every sink that calls out must do. A sink's test runs each of `FACTS` with its own `Case`."""
+"""What every sink must do. The test of one that calls out runs each of `FACTS` with its own `Case`; the test of one
+whose target is in this hub runs each of `LOCAL_FACTS` with its own `LocalCase`.
+"""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -6,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import msgspec
 
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
+from router.store.base import Batch, Store
 from tests.sinks.fakes import SECRET, TOKEN, Answer, always, echo, hang, refused_url, reset, serving
 
 
@@ -94,6 +97,66 @@ FACTS: list[Fact] = [
     redirects_are_not_followed,
     nonsense_gives_an_outcome_for_each_attempt,
     secrets_are_in_no_outcome_and_no_repr,
+]
+
+
+class LocalCase(msgspec.Struct, frozen=True):
+    """`bad` can never be delivered; `arrived` has the ids of the events that are at the target, durably."""
+
+    sink: Sink
+    store: Store
+    attempt: Callable[[int], Attempt]
+    bad: Attempt
+    arrived: Callable[[], list[str]]
+
+    async def settle(self, outcomes: list[Outcome]) -> None:
+        """As the pipeline does: everything in one commit."""
+        batch = Batch(essential=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Delivered) and outcome.effects is not None:
+                batch.extend(outcome.effects)
+        await self.store.commit(batch)
+
+
+LocalFact = Callable[[LocalCase], Awaitable[None]]
+_LOCAL_COUNT = 5
+
+
+async def what_is_delivered_is_there_when_the_outcome_is_durable_and_not_before(case: LocalCase) -> None:
+    attempts = [case.attempt(index) for index in range(_LOCAL_COUNT)]
+    outcomes = await case.sink.send(attempts)
+    assert [type(outcome) for outcome in outcomes] == [Delivered] * _LOCAL_COUNT
+    assert case.arrived() == []
+    await case.settle(outcomes)
+    assert sorted(case.arrived()) == sorted(attempt.accepted.event.id for attempt in attempts)
+
+
+async def what_was_not_settled_is_there_once_after_the_next_try(case: LocalCase) -> None:
+    attempts = [case.attempt(index) for index in range(_LOCAL_COUNT)]
+    await case.sink.send(attempts)
+    await case.settle(await case.sink.send(attempts))
+    assert sorted(case.arrived()) == sorted(attempt.accepted.event.id for attempt in attempts)
+
+
+async def one_that_cannot_be_delivered_fails_alone(case: LocalCase) -> None:
+    outcomes = await case.sink.send([case.attempt(0), case.bad, case.attempt(1), case.bad])
+    assert [type(outcome) for outcome in outcomes] == [Delivered, Rejected, Delivered, Rejected]
+    await case.settle(outcomes)
+    assert sorted(case.arrived()) == sorted(case.attempt(index).accepted.event.id for index in range(2))
+
+
+async def a_batch_of_which_nothing_can_be_delivered_leaves_nothing(case: LocalCase) -> None:
+    outcomes = await case.sink.send([case.bad, case.bad])
+    assert [type(outcome) for outcome in outcomes] == [Rejected, Rejected]
+    await case.settle(outcomes)
+    assert case.arrived() == []
+
+
+LOCAL_FACTS: list[LocalFact] = [
+    what_is_delivered_is_there_when_the_outcome_is_durable_and_not_before,
+    what_was_not_settled_is_there_once_after_the_next_try,
+    one_that_cannot_be_delivered_fails_alone,
+    a_batch_of_which_nothing_can_be_delivered_leaves_nothing,
 ]
 
 

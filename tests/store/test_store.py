@@ -1,4 +1,6 @@
-"""The store's contract, as `router.store.base` states it; every implementation runs this suite."""
+"""The store's contract, as `router.store.base` states it: what takes `any_store` holds for every implementation (the
+embedded one, and the one in memory that other tests stand on); the rest is about the embedded one's folder and size.
+"""
 
 import asyncio
 import subprocess
@@ -9,9 +11,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from router.store.base import Batch, StoreError, StoreFull, Table, key64, successor
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64, successor
 from router.store.lmdb import FolderInUse, LmdbStore
 from router.world import RealWorld
+from tests.pipeline.memory_store import MemoryStore
 
 Open = Callable[[], LmdbStore]
 
@@ -34,6 +37,13 @@ async def store(folder: Path) -> AsyncIterator[LmdbStore]:
     await store.close()
 
 
+@pytest.fixture(params=["lmdb", "memory"])
+async def any_store(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Store]:
+    store = opened(folder) if request.param == "lmdb" else MemoryStore()
+    yield store
+    await store.close()
+
+
 def put(table: Table, key: bytes, value: bytes) -> Batch:
     batch = Batch()
     batch.put(table, key, value)
@@ -49,12 +59,12 @@ async def test_a_committed_batch_is_there_after_reopening(folder: Path) -> None:
     await store.close()
 
 
-async def test_what_is_not_committed_yet_cannot_be_read(store: LmdbStore) -> None:
-    committing = asyncio.ensure_future(store.commit(put(Table.EVENTS, key64(1), b"x")))
+async def test_what_is_not_committed_yet_cannot_be_read(any_store: Store) -> None:
+    committing = asyncio.ensure_future(any_store.commit(put(Table.EVENTS, key64(1), b"x")))
     await asyncio.sleep(0)
-    assert store.get(Table.EVENTS, key64(1)) is None
+    assert any_store.get(Table.EVENTS, key64(1)) is None
     await committing
-    assert store.get(Table.EVENTS, key64(1)) == b"x"
+    assert any_store.get(Table.EVENTS, key64(1)) == b"x"
 
 
 async def test_batches_of_one_turn_share_a_commit_and_keep_their_order(folder: Path) -> None:
@@ -80,59 +90,59 @@ async def test_batches_of_one_turn_share_a_commit_and_keep_their_order(folder: P
     await store.close()
 
 
-async def test_callbacks_run_before_the_waiter_goes_on(store: LmdbStore) -> None:
+async def test_callbacks_run_before_the_waiter_goes_on(any_store: Store) -> None:
     seen: list[str] = []
     batch = put(Table.META, b"k", b"v")
     batch.then(lambda: seen.append("callback"))
-    await store.commit(batch)
+    await any_store.commit(batch)
     seen.append("waiter")
     assert seen == ["callback", "waiter"]
 
 
-async def test_a_cancelled_waiter_leaves_its_batch_durable(store: LmdbStore) -> None:
-    task = asyncio.ensure_future(store.commit(put(Table.META, b"k", b"v")))
+async def test_a_cancelled_waiter_leaves_its_batch_durable(any_store: Store) -> None:
+    task = asyncio.ensure_future(any_store.commit(put(Table.META, b"k", b"v")))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await store.commit(Batch())
-    assert store.get(Table.META, b"k") == b"v"
+    await any_store.commit(Batch())
+    assert any_store.get(Table.META, b"k") == b"v"
 
 
-async def test_scan_gives_rows_in_key_order_within_its_bounds(store: LmdbStore) -> None:
+async def test_scan_gives_rows_in_key_order_within_its_bounds(any_store: Store) -> None:
     batch = Batch()
     for key in (b"b", b"a", b"d", b"c"):
         batch.put(Table.CATALOG, key, key)
-    await store.commit(batch)
-    assert [key for key, _ in store.scan(Table.CATALOG)] == [b"a", b"b", b"c", b"d"]
-    assert [key for key, _ in store.scan(Table.CATALOG, b"b", b"d")] == [b"b", b"c"]
-    assert [key for key, _ in store.scan(Table.CATALOG, b"b", limit=1)] == [b"b"]
-    assert store.scan(Table.CATALOG, b"x") == []
+    await any_store.commit(batch)
+    assert [key for key, _ in any_store.scan(Table.CATALOG)] == [b"a", b"b", b"c", b"d"]
+    assert [key for key, _ in any_store.scan(Table.CATALOG, b"b", b"d")] == [b"b", b"c"]
+    assert [key for key, _ in any_store.scan(Table.CATALOG, b"b", limit=1)] == [b"b"]
+    assert any_store.scan(Table.CATALOG, b"x") == []
 
 
-async def test_release_of_the_last_reference_deletes_the_body(store: LmdbStore) -> None:
+async def test_release_of_the_last_reference_deletes_the_body(any_store: Store) -> None:
     batch = Batch()
     batch.put(Table.EVENTS, key64(7), b"body")
     batch.put(Table.REFERENCES, key64(7), (3).to_bytes(4, "big"))
-    await store.commit(batch)
+    await any_store.commit(batch)
     for left in (2, 1):
         batch = Batch()
         batch.release(key64(7))
-        await store.commit(batch)
-        assert store.get(Table.EVENTS, key64(7)) == b"body", left
+        await any_store.commit(batch)
+        assert any_store.get(Table.EVENTS, key64(7)) == b"body", left
     batch = Batch()
     batch.release(key64(7))
-    await store.commit(batch)
-    assert store.get(Table.EVENTS, key64(7)) is None
-    assert store.get(Table.REFERENCES, key64(7)) is None
+    await any_store.commit(batch)
+    assert any_store.get(Table.EVENTS, key64(7)) is None
+    assert any_store.get(Table.REFERENCES, key64(7)) is None
 
 
-async def test_a_body_with_one_delivery_needs_no_reference_row(store: LmdbStore) -> None:
-    await store.commit(put(Table.EVENTS, key64(1), b"body"))
+async def test_a_body_with_one_delivery_needs_no_reference_row(any_store: Store) -> None:
+    await any_store.commit(put(Table.EVENTS, key64(1), b"body"))
     batch = Batch()
     batch.release(key64(1))
-    await store.commit(batch)
-    assert store.get(Table.EVENTS, key64(1)) is None
+    await any_store.commit(batch)
+    assert any_store.get(Table.EVENTS, key64(1)) is None
 
 
 async def test_sequences_are_never_given_twice_after_a_restart(folder: Path) -> None:
@@ -224,11 +234,111 @@ async def test_a_store_of_another_format_is_refused(folder: Path) -> None:
         opened(folder)
 
 
-async def test_a_closed_store_refuses_batches(folder: Path) -> None:
-    store = opened(folder)
-    await store.close()
+async def test_a_closed_store_refuses_batches(any_store: Store) -> None:
+    await any_store.close()
     with pytest.raises(StoreError, match="closed"):
-        await store.commit(put(Table.META, b"k", b"v"))
+        await any_store.commit(put(Table.META, b"k", b"v"))
+
+
+async def test_close_commits_what_was_handed_over(any_store: Store) -> None:
+    committing = asyncio.ensure_future(any_store.commit(put(Table.META, b"k", b"v")))
+    await asyncio.sleep(0)
+    await any_store.close()
+    await committing
+
+
+async def test_sequences_grow_and_are_never_given_twice(any_store: Store) -> None:
+    first = any_store.sequences(3)
+    assert any_store.sequences(1) == first + 3
+
+
+async def test_callbacks_run_in_the_order_of_their_commits(any_store: Store) -> None:
+    order: list[int] = []
+    batches = []
+    for number in range(5):
+        batch = put(Table.META, b"k", b"v")
+        batch.then(lambda number=number: order.append(number))  # type: ignore[misc]
+        batches.append(any_store.commit(batch))
+    await asyncio.gather(*batches)
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_what_may_be_refused_gets_no_more_of_the_disk_after_outcomes_did(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    numbers = iter(range(10_000))
+    used = 0
+
+    async def fill() -> int:
+        taken = 0
+        while True:
+            try:
+                await store.commit(put(Table.EVENTS, key64(next(numbers)), b"x" * 20_000))
+            except StoreFull:
+                return taken
+            taken += 1
+
+    assert await fill() > 10
+    for turn in range(3):
+        outcomes = Batch(essential=True)
+        for _ in range(30):
+            outcomes.put(Table.DEAD_LETTERS, key64(next(numbers)), b"x" * 20_000)
+        await store.commit(outcomes)
+        taken = await fill()
+        assert store.bytes_used() <= (1 << 20) + (turn + 1) * 800_000, taken
+        assert store.bytes_used() > used
+        used = store.bytes_used()
+    for key, _ in store.scan(Table.EVENTS, limit=20):
+        gone = Batch(essential=True)
+        gone.delete(Table.EVENTS, key)
+        await store.commit(gone)  # what a commit frees can be used from the one after the next
+    assert await fill() > 10
+    assert store.bytes_used() <= used + 800_000
+    await store.close()
+
+
+async def test_a_batch_that_cannot_be_written_fails_alone(store: LmdbStore) -> None:
+    bad = put(Table.META, b"k" * 10_000, b"v")
+    results = await asyncio.gather(
+        store.commit(put(Table.META, b"a", b"1")),
+        store.commit(bad),
+        store.commit(put(Table.META, b"b", b"1")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), StoreError, type(None)]
+    assert (store.get(Table.META, b"a"), store.get(Table.META, b"b")) == (b"1", b"1")
+
+
+async def test_a_transaction_that_cannot_begin_fails_its_batches_and_the_next_one_is_tried(
+    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def begin(self, **_: object) -> None:
+            raise lmdb.PanicError("panic")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_env", Broken())
+        with pytest.raises(StoreError, match="refused a write: PanicError"):
+            await store.commit(put(Table.META, b"a", b"1"))
+        assert store.failure()
+    await store.commit(put(Table.META, b"b", b"1"))
+    assert store.failure() is None
+
+
+async def test_a_bug_in_a_callback_is_loud_and_keeps_nobody_waiting(
+    store: LmdbStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    seen: list[str] = []
+    first, second = put(Table.META, b"a", b"1"), put(Table.META, b"b", b"1")
+    first.then(broken)
+    first.then(lambda: seen.append("first"))
+    second.then(lambda: seen.append("second"))
+    await asyncio.gather(store.commit(first), store.commit(second))
+    await store.commit(put(Table.META, b"c", b"1"))
+    assert seen == ["first", "second"]
+    assert caplog.messages == ["store.callback_bug"]
 
 
 def test_successor_is_the_first_key_after_a_prefix() -> None:

@@ -1,0 +1,257 @@
+"""The command line against a real daemon, and without one: what it prints, and how it fails."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from router import __version__
+from tests.e2e.hub import REGION, SECURITY, WORKLOAD, HubProcess, eventually
+
+TOPIC = f"arn:aws:sns:{REGION}:{WORKLOAD}:orders"
+MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
+RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
+ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
+COMMANDS = ["serve", "check", "put-events", "status", "version"]
+COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
+ASKING = ["status", "inbox list", "inbox read x", "inbox purge x", "dlq list", "dlq show 1", "dlq redrive 1"]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    with HubProcess(tmp_path_factory.mktemp("cli"), {}) as running:
+        events = running.client("events")
+        for name, arn in (("orders", TOPIC), ("lost", MISSING), ("lost-too", MISSING)):
+            events.put_rule(Name=name, EventPattern=json.dumps({"source": ["shop" if name == "orders" else name]}))
+            events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": arn}])
+        yield running
+
+
+def crossbus(
+    hub: HubProcess | None, *arguments: str, stdin: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """A command, without the keys of whoever runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CROSSBUS_"))}
+    url = {"CROSSBUS_URL": hub.url} if hub else {}
+    return subprocess.run(
+        [sys.executable, "-m", "router", *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**kept, **url, **environment},
+    )
+
+
+def answer(hub: HubProcess, *arguments: str, **options: Any) -> str:
+    """What a command that succeeds prints."""
+    done = crossbus(hub, *arguments, **options)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def complaint(hub: HubProcess | None, *arguments: str, status: int = 1, **options: Any) -> str:
+    """The one line of a command that fails."""
+    done = crossbus(hub, *arguments, **options)
+    assert (done.returncode, done.stdout) == (status, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("crossbus: ")
+    return line.removeprefix("crossbus: ")
+
+
+# without a hub
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str) -> None:
+    text = " ".join(crossbus(None, *command.split(), "--help").stdout.decode().split())
+    assert re.search(rf"Examples?: crossbus {command}\b", text), text
+
+
+def test_the_version_is_the_packages() -> None:
+    assert crossbus(None, "version").stdout.decode() == f"{__version__}\n"
+
+
+@pytest.mark.parametrize("command", [*ASKING, "put-events {}"])
+def test_without_a_hub_a_command_says_what_to_do(command: str) -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        line = complaint(None, *command.split(), "--url", url)
+    assert line.startswith(f"no hub answers at {url} (")
+    assert line.endswith("Start one with `crossbus serve`, or name another with --url.")
+
+
+@pytest.mark.parametrize("url", ["hub", "http://", "ftp://hub", "http://127.0.0.1:99999", "http://[::1", "http://a b"])
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    assert complaint(None, "status", "--url", url).startswith(
+        "expected the URL of a hub, such as http://127.0.0.1:4610"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"220 mail ready\r\n", "no hub answers at "),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "is not a hub"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nhi", "HTTP 502: Bad Gateway"),
+    ],
+)
+def test_what_answers_and_is_no_hub_is_one_line(said: bytes, expected: str) -> None:
+    def answer_once() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer_once)
+        answering.start()
+        line = complaint(None, "inbox", "list", "--url", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        answering.join()
+    assert expected in line
+
+
+def test_a_hub_file_is_checked_without_running_it(tmp_path: Path) -> None:
+    rule = {"Name": "r", "EventPattern": {"source": ["shop"]}, "Targets": [{"Id": "1", "Arn": TOPIC}]}
+    resources = {"account": WORKLOAD, "region": REGION, "rules": [rule]}
+    hub = {"accounts": [{"id": WORKLOAD}], "regions": [REGION], "resources": [resources]}
+    path = tmp_path / "hub.yaml"
+    path.write_text(yaml.safe_dump({**hub, "data_folder": str(tmp_path / "data")}))
+    good = crossbus(None, "check", str(path))
+    assert (good.returncode, good.stderr) == (0, b"")
+    assert good.stdout.decode() == f"{path} is good: 1 accounts, 1 regions, 1 declared rules\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hub.yaml"], "checking leaves nothing behind"
+    rule["Targets"] = [{"Id": "1", "Arn": "nonsense"}]
+    path.write_text(yaml.safe_dump(hub))
+    line = complaint(None, "check", str(path))
+    assert line.startswith(f"{path}: Parameter nonsense is not valid.")
+    assert "$.resources[0].rules[0]" in line
+
+
+# with one
+
+
+def test_events_are_put_and_the_inbox_is_listed_read_and_purged(hub: HubProcess) -> None:
+    put = json.loads(answer(hub, "put-events", json.dumps(ENTRY)))
+    assert put["FailedEntryCount"] == 0
+    more = json.loads(answer(hub, "put-events", "-", stdin=json.dumps([ENTRY, ENTRY]).encode()))
+    ids = [entry["EventId"] for entry in put["Entries"] + more["Entries"]]
+
+    def listed() -> list[list[str]]:
+        return [line.split() for line in answer(hub, "inbox", "list").splitlines()]
+
+    eventually(lambda: [TOPIC, "sns", "3"] in listed())
+    rows = [json.loads(line) for line in answer(hub, "inbox", "read", TOPIC).splitlines()]
+    assert [row["event_id"] for row in rows] == ids
+    after = str(rows[0]["position"])
+    (second,) = answer(hub, "inbox", "read", TOPIC, "--after", after, "--limit", "1").splitlines()
+    assert json.loads(second) == rows[1]
+    assert json.loads(answer(hub, "inbox", "purge", TOPIC)) == {"purged": 3}
+    assert answer(hub, "inbox", "read", TOPIC) == ""
+
+
+def test_events_are_put_as_the_named_account_and_region(hub: HubProcess) -> None:
+    before = hub.metric("crossbus_events_accepted_total", account=SECURITY, region="eu-west-1")
+    answer(hub, "put-events", json.dumps(ENTRY), "--account", SECURITY, "--region", "eu-west-1")
+    answer(
+        hub,
+        "put-events",
+        json.dumps(ENTRY),
+        AWS_ACCESS_KEY_ID=SECURITY,
+        AWS_SECRET_ACCESS_KEY="x",
+        AWS_REGION="eu-west-1",
+    )
+    assert hub.metric("crossbus_events_accepted_total", account=SECURITY, region="eu-west-1") == before + 2
+
+
+def test_entries_that_fail_are_shown_and_fail_the_command(hub: HubProcess) -> None:
+    done = crossbus(hub, "put-events", '{"Source":"aws.s3","DetailType":"d","Detail":"{}"}')
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert json.loads(done.stdout)["Entries"][0]["ErrorCode"] == "NotAuthorizedForSourceException"
+    assert complaint(hub, "put-events", "[]").startswith("ValidationException: 1 validation error detected: ")
+    assert complaint(hub, "put-events", '"x"').startswith("SerializationException: ")
+    for text in ("{", "[" * 100_000):
+        assert complaint(hub, "put-events", text).startswith("the entries are not JSON: ")
+    assert complaint(hub, "put-events", "-", stdin=b"\xff").startswith("the entries are not JSON: ")
+
+
+def test_the_state_is_shown(hub: HubProcess) -> None:
+    state = json.loads(answer(hub, "status"))
+    assert state["version"] == __version__
+    assert state["store_failure"] is None
+    assert {"pending", "parked", "in_flight", "dead_letters", "locations"} <= state.keys()
+
+
+def dead_letters(hub: HubProcess) -> list[list[str]]:
+    return [line.split() for line in answer(hub, "dlq", "list").splitlines()]
+
+
+def test_dead_letters_are_listed_shown_and_redriven_one_by_one_by_rule_and_all(hub: HubProcess) -> None:
+    for source in ("lost", "lost", "lost", "lost-too"):
+        answer(hub, "put-events", json.dumps({**ENTRY, "Source": source}))
+    eventually(lambda: json.loads(answer(hub, "status"))["dead_letters"] == 4)
+    rows = dead_letters(hub)
+    assert [(row[2], row[3], row[4]) for row in rows] == [
+        ("NO_RESOURCE", f"{RULE}/{rule}", "1") for rule in ("lost", "lost", "lost", "lost-too")
+    ]
+    first = rows[0][0]
+    assert [line.split() for line in answer(hub, "dlq", "list", "--after", first, "--limit", "1").splitlines()] == rows[
+        1:2
+    ]
+    shown = json.loads(answer(hub, "dlq", "show", first))
+    assert (shown["number"], shown["event_id"], shown["code"]) == (int(first), rows[0][5], "NO_RESOURCE")
+    assert shown["event"]["detail"] == {"n": 1}
+    sqs = hub.client("sqs")
+    url = sqs.create_queue(QueueName="missing")["QueueUrl"]
+
+    def arrived() -> int:
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
+
+    assert json.loads(answer(hub, "dlq", "redrive", first)) == {"redriven": 1, "failed": []}
+    eventually(lambda: arrived() == 1)
+    by_rule = json.loads(answer(hub, "dlq", "redrive", "--all", "--rule", f"{RULE}/lost"))
+    assert by_rule["redriven"] == 2
+    assert [row[3] for row in dead_letters(hub)] == [f"{RULE}/lost-too"], "other rules' dead letters stay"
+    assert json.loads(answer(hub, "dlq", "redrive", "--all"))["redriven"] == 1
+    eventually(lambda: arrived() == 4)
+    assert dead_letters(hub) == []
+    sqs.delete_queue(QueueUrl=url)
+
+
+def test_a_dead_letter_that_cannot_be_redriven_stays(hub: HubProcess) -> None:
+    events = hub.client("events")
+    events.put_rule(Name="short", EventPattern='{"source":["short"]}')
+    events.put_targets(Rule="short", Targets=[{"Id": "1", "Arn": f"{MISSING}-too"}])
+    answer(hub, "put-events", json.dumps({**ENTRY, "Source": "short"}))
+    eventually(lambda: dead_letters(hub))
+    events.remove_targets(Rule="short", Ids=["1"])
+    number = dead_letters(hub)[0][0]
+    expected = f"Dead letter {number} cannot be redriven: target 1 of {RULE}/short does not exist any more."
+    assert complaint(hub, "dlq", "redrive", number).startswith(f"ValidationException: {expected}")
+    done = crossbus(hub, "dlq", "redrive", "--all")
+    assert done.returncode == 1
+    answered = json.loads(done.stdout)
+    assert (answered["redriven"], answered["failed_count"]) == (0, 1)
+    assert answered["failed"][0]["reason"].startswith(expected)
+    assert [row[0] for row in dead_letters(hub)] == [number]
+
+
+def test_what_does_not_exist_is_one_line(hub: HubProcess) -> None:
+    assert complaint(hub, "inbox", "read", "arn:x") == "ResourceNotFoundException: There is no inbox arn:x."
+    assert complaint(hub, "inbox", "purge", "arn:x") == "ResourceNotFoundException: There is no inbox arn:x."
+    expected = "ResourceNotFoundException: Dead letter 99999999 does not exist."
+    assert complaint(hub, "dlq", "show", "99999999") == expected
+    assert complaint(hub, "dlq", "redrive", "99999999") == expected
+    for arguments in ([], ["1", "--all"], ["1", "--rule", RULE], ["--rule", RULE]):
+        assert complaint(hub, "dlq", "redrive", *arguments, status=2).startswith("give either one number or --all")
