@@ -272,7 +272,7 @@ class _Parts:
         lanes = self.pipeline.lanes
         gauge = self._metrics.gauge
         gauge("deliveries_pending", "Deliveries accepted and not settled.", lambda: lanes.pending)
-        gauge("deliveries_parked", "Deliveries waiting on disk for their next attempt.", lambda: lanes.parked)
+        self._metrics.parked(self.pipeline.parked)
         gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
         gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
         gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)

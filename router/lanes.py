@@ -97,6 +97,7 @@ class Lane:
         "busy",
         "bytes",
         "id",
+        "kind",
         "loaded",
         "more",
         "name",
@@ -111,6 +112,8 @@ class Lane:
     def __init__(self, number: bytes, name: LaneName, *, persisted: bool) -> None:
         self.id = number
         self.name = name
+        self.kind = ""
+        """The kind of sink that takes its deliveries, as far as it is known; for metrics."""
         self.persisted = persisted
         self.ready: deque[Delivery] = deque()
         self.loaded: dict[bytes, int] = {}

@@ -6,7 +6,7 @@ capped (`limits.RULE_SERIES_MAX`), the rest counts under `other`. There is no hi
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import generate_latest
@@ -85,6 +85,10 @@ class QueueSourceCounters:
     receive_errors: int = 0
 
 
+Origin = tuple[Location, str, str]
+"""Where deliveries come from and what takes them: the rule's location and bus, and the kind of sink."""
+
+
 @dataclass(slots=True)
 class _Gauge:
     name: str
@@ -97,11 +101,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self._buses: dict[tuple[Location, str], BusCounters] = {}
-        self._sinks: dict[tuple[Location, str], SinkCounters] = {}
+        self._sinks: dict[Origin, SinkCounters] = {}
         self._rules: dict[str, RuleCounters] = {}
         self._queue_sources: dict[str, QueueSourceCounters] = {}
         self._other_rules = RuleCounters()
         self._gauges: list[_Gauge] = []
+        self._parked: Callable[[], Mapping[Origin, int]] = dict
         self.unknown_bus = 0
         self.sink_bugs = 0
         self.api_errors = 0
@@ -120,9 +125,9 @@ class Metrics:
             found = self._buses[key] = BusCounters()
         return found
 
-    def sink(self, location: Location, kind: str) -> SinkCounters:
-        """`location` is that of the rule that sends."""
-        key = (location, kind)
+    def sink(self, location: Location, bus: str, kind: str) -> SinkCounters:
+        """`location` and `bus` are those of the rule that sends."""
+        key = (location, bus, kind)
         found = self._sinks.get(key)
         if found is None:
             found = self._sinks[key] = SinkCounters()
@@ -148,6 +153,10 @@ class Metrics:
         """A number that is read at scrape."""
         self._gauges.append(_Gauge(name, help_text, read))
 
+    def parked(self, read: Callable[[], Mapping[Origin, int]]) -> None:
+        """How many deliveries are parked, read at scrape."""
+        self._parked = read
+
     def committed(self, seconds: float, batches: int) -> None:
         self.commit_s.observe(seconds)
         self.commit_batches.observe(batches)
@@ -160,15 +169,21 @@ class Metrics:
         """Everything there is now. The copies taken here make it safe beside a running event loop."""
         yield from self._bus_families(list(self._buses.items()))
         yield from self._sink_families(list(self._sinks.items()))
+        family = GaugeMetricFamily(
+            "crossbus_deliveries_parked", "Deliveries waiting on disk for their next attempt.", labels=_ORIGIN
+        )
+        for origin, count in self._parked().items():
+            family.add_metric(_labels(origin), count)
+        yield family
         yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
         yield from self._source_families(list(self._queue_sources.items()))
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
         yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
         yield _counter("api_bugs", "Requests answered with an internal error because of a bug.", self.api_errors)
-        family = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])
+        requests = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])
         for labels, count in list(self.requests.items()):
-            family.add_metric(list(labels), count)
-        yield family
+            requests.add_metric(list(labels), count)
+        yield requests
         for name, text, histogram in (
             ("accept_seconds", "From a PutEvents request to its answer.", self.accept_s),
             ("store_commit_seconds", "One commit of the store, synced.", self.commit_s),
@@ -195,22 +210,25 @@ class Metrics:
             yield family
 
     @staticmethod
-    def _sink_families(rows: list[tuple[tuple[Location, str], SinkCounters]]) -> Iterator[Metric]:
-        labels = ["account", "region", "sink"]
-        family = CounterMetricFamily("crossbus_attempts", "Attempts by outcome.", labels=[*labels, "outcome"])
-        for (location, kind), counters in rows:
-            for outcome in ("delivered", "retryable", "rejected"):
-                family.add_metric([location.account, location.region, kind, outcome], getattr(counters, outcome))
-        yield family
+    def _sink_families(rows: list[tuple[Origin, SinkCounters]]) -> Iterator[Metric]:
+        for name, text, outcomes in (
+            ("attempts", "Attempts by outcome.", ("delivered", "retryable", "rejected")),
+            ("deliveries", "Deliveries settled, by outcome.", ("delivered", "dead_letters")),
+        ):
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=[*_ORIGIN, "outcome"])
+            for origin, counters in rows:
+                for outcome in outcomes:
+                    family.add_metric([*_labels(origin), outcome.removesuffix("s")], getattr(counters, outcome))
+            yield family
         for name, text, read in (
             ("retries", "Attempts after the first one.", lambda c: c.retries),
             ("dead_letters", "Deliveries given up.", lambda c: c.dead_letters),
             ("dead_letters_to_queue", "Deliveries given up and put into their dead-letter queue.", _to_queue),
             ("dead_letters_queue_failed", "Dead-letter queues that did not take their message.", _queue_failed),
         ):
-            family = CounterMetricFamily(f"crossbus_{name}", text, labels=labels)
-            for (location, kind), counters in rows:
-                family.add_metric([location.account, location.region, kind], read(counters))
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=_ORIGIN)
+            for origin, counters in rows:
+                family.add_metric(_labels(origin), read(counters))
             yield family
         for name, text, read_histogram in (
             ("ingestion_to_first_attempt_seconds", "From acceptance to the first attempt.", _first_attempt),
@@ -219,8 +237,8 @@ class Metrics:
             yield _histogram(
                 name,
                 text,
-                labels,
-                [((where.account, where.region, kind), read_histogram(counters)) for (where, kind), counters in rows],
+                _ORIGIN,
+                [(tuple(_labels(origin)), read_histogram(counters)) for origin, counters in rows],
             )
 
     @staticmethod
@@ -258,6 +276,14 @@ class _HubCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._metrics.families()
+
+
+_ORIGIN = ["account", "region", "bus", "sink"]
+
+
+def _labels(origin: Origin) -> list[str]:
+    location, bus, kind = origin
+    return [location.account, location.region, bus, kind]
 
 
 def _to_queue(counters: SinkCounters) -> int:

@@ -28,7 +28,7 @@ from router.core.ruletable import MalformedDetail
 from router.core.transform import InvalidInput, render
 from router.dead_letters import DeadLetters, count_queued
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, Progress, encoded
-from router.metrics import Metrics, SinkCounters
+from router.metrics import Metrics, Origin, SinkCounters
 from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.table import SinkTable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
@@ -208,7 +208,17 @@ class Pipeline:
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
             return self._sinks.pick("sqs", lane.name.target_id)
         target = self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
+        lane.kind = target.kind if target else "removed"
         return self._sinks.pick(target.kind, target.target.arn) if target else None
+
+    def parked(self) -> dict[Origin, int]:
+        """How many deliveries wait on disk for their next attempt, by where they come from and go to."""
+        counts: dict[Origin, int] = {}
+        for lane in list(self.lanes):
+            if lane.parked:
+                origin = (*_origin(lane.name), lane.kind or "sqs")
+                counts[origin] = counts.get(origin, 0) + lane.parked
+        return counts
 
     async def _work(self, lane: Lane) -> None:
         """Deliver until the lane has nothing that is due; at most a sink's `concurrency` of these run for a lane."""
@@ -265,7 +275,7 @@ class Pipeline:
         if target is None or sink is None:
             gone = Rejected("NO_RESOURCE", f"Target {name.target_id} was removed from rule {name.rule_arn}")
             return None, [None] * len(deliveries), [gone] * len(deliveries)
-        counters = self._metrics.sink(_location(name), sink.kind)
+        counters = self._metrics.sink(*_origin(name), sink.kind)
         now_ms = self._world.now_ms()
         for delivery in deliveries:
             counters.attempts += 1
@@ -320,7 +330,7 @@ class Pipeline:
         batch = Batch(essential=True)
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
-        counters = self._metrics.sink(_location(lane.name), kind)
+        counters = self._metrics.sink(*_origin(lane.name), kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:
             if isinstance(outcome, Delivered):
@@ -501,7 +511,11 @@ def _retry_policy(target: RoutedTarget | None) -> retry.RetryPolicy:
     )
 
 
-def _location(name: LaneName) -> Location:
-    """Where the sending rule is; for a lane of dead letters, where the queue is."""
-    parts = (name.target_id if name.rule_arn == DEAD_LETTER_QUEUE else name.rule_arn).split(":", 5)
-    return Location(parts[4], parts[3])
+def _origin(name: LaneName) -> tuple[Location, str]:
+    """Location and bus of the sending rule; for a lane of dead letters, where the queue is, and no bus."""
+    if name.rule_arn == DEAD_LETTER_QUEUE:
+        parts = name.target_id.split(":", 5)
+        return Location(parts[4], parts[3]), ""
+    parts = name.rule_arn.split(":", 5)
+    path = parts[5].split("/")
+    return Location(parts[4], parts[3]), path[1] if len(path) > 2 else "default"

@@ -96,10 +96,15 @@ class Intake:
         checked = self._checked(caller, entries, ids, default_bus="default")
         self._authorize_all(caller, checked)
         outcomes = await self._accept(checked)
-        refused = sum(isinstance(outcome, Refused) for outcome in outcomes)
-        if refused:
-            self._metrics.bus(caller, "default").refused += refused
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                self._metrics.bus(caller, self._counted_bus(caller, entry)).refused += 1
         return outcomes
+
+    def _counted_bus(self, caller: Location, entry: Entry) -> str:
+        """The bus that a refused entry counts under: only buses that there are, so that the label stays bounded."""
+        name = (entry.event_bus_name or "default").rpartition("/")[2]
+        return name if self._find_bus(caller, name) is not None else "default"
 
     def _checked(
         self, caller: Location, entries: Sequence[Entry], ids: Sequence[str], *, default_bus: str

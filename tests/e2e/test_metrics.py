@@ -151,7 +151,7 @@ def test_attempts_are_counted_by_account_region_sink_and_outcome(
     retries: int,
     dead: int,
 ) -> None:
-    labels = {**where, "sink": sink}
+    labels = {**where, "bus": "default" if where is HERE else "orders", "sink": sink}
     outcomes = [series("attempts_total", **labels, outcome=name) for name in ("delivered", "retryable", "rejected")]
     assert outcomes == [delivered, retryable, rejected]
     assert (series("retries_total", **labels), series("dead_letters_total", **labels)) == (retries, dead)
@@ -160,11 +160,18 @@ def test_attempts_are_counted_by_account_region_sink_and_outcome(
 
 
 def test_dead_letters_are_counted_by_where_they_went(series: Series) -> None:
-    assert series("dead_letters_to_queue_total", **HERE, sink="sqs") == 1
-    assert series("dead_letters_to_queue_total", **HERE, sink="api_destination") == 0
-    assert series("dead_letters_queue_failed_total", **HERE, sink="sqs") == 0
+    bus = {**HERE, "bus": "default"}
+    assert series("dead_letters_to_queue_total", **bus, sink="sqs") == 1
+    assert series("dead_letters_to_queue_total", **bus, sink="api_destination") == 0
+    assert series("dead_letters_queue_failed_total", **bus, sink="sqs") == 0
     assert series("dead_letters_kept") == 1
-    assert (series("deliveries_pending"), series("deliveries_parked"), series("attempts_in_flight")) == (0, 0, 0)
+    assert (series("deliveries_pending"), series("attempts_in_flight")) == (0, 0)
+
+
+def test_deliveries_are_counted_by_how_they_were_settled(series: Series) -> None:
+    labels = {**HERE, "bus": "default", "sink": "api_destination"}
+    settled = [series("deliveries_total", **labels, outcome=outcome) for outcome in ("delivered", "dead_letter")]
+    assert settled == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ class Hub:
 
     @property
     def counters(self) -> SinkCounters:
-        return self.metrics.sink(HERE, "lambda")
+        return self.metrics.sink(HERE, "default", "lambda")
 
     def letters(self) -> list[DeadLetter]:
         return [letter for _, letter in self.dead_letters.rows()]

@@ -161,7 +161,7 @@ async def test_a_real_queue_gets_the_message_with_its_attributes_and_retries_of_
         hub.advance(5)
         await until(hub.settled)
         assert hub.letters() == []
-        assert hub.metrics.sink(OTHER, "lambda").dead_letters_to_queue == 1
+        assert hub.metrics.sink(OTHER, "", "lambda").dead_letters_to_queue == 1
     assert len(queue.sent) == 3
     assert queue.sent[2].attributes == {
         "RULE_ARN": RULE_ARN,

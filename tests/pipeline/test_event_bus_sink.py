@@ -192,4 +192,4 @@ async def test_a_hop_to_a_bus_where_nothing_matches_is_counted_there_and_done(hu
     await hub.accept("e1")
     await until(hub.settled)
     assert hub.metrics.bus(HERE, "second").unmatched == 1
-    assert hub.metrics.sink(HERE, "event_bus").delivered == 1
+    assert hub.metrics.sink(HERE, "default", "event_bus").delivered == 1

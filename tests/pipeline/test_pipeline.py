@@ -302,7 +302,7 @@ async def test_a_removed_target_ends_its_deliveries_as_dead_letters_that_say_so(
         [letter] = hub.letters()
         assert (letter.code, letter.accepted.event.id, letter.attempts) == ("NO_RESOURCE", "e1", 2)
         assert letter.message == f"Target t was removed from rule {RULE_ARN}"
-        assert hub.metrics.sink(HERE, "removed").dead_letters == 1
+        assert hub.metrics.sink(HERE, "default", "removed").dead_letters == 1
         assert hub.messages(LETTERS) == []
     assert sink.ids == ["e1"]
 
