@@ -22,6 +22,7 @@ from router.catalog.catalog import Catalog
 from router.catalog.model import Target
 from router.catalog.routes import RoutedRule, RoutedTarget
 from router.core import cloudtrail, retry
+from router.core.delivery import State, Step, advance
 from router.core.event import Event, Location, envelope
 from router.core.hops import Hops
 from router.core.ruletable import MalformedDetail
@@ -432,6 +433,7 @@ class Pipeline:
             code=outcome.code,
             message=outcome.message,
             retry_in_ms=decision.due_ms - now_ms if isinstance(decision, retry.RetryAt) else None,
+            state=_state_after(delivery, decision, target_gone=attempt is None and target is None),
         )
         batch.delete(Table.DELIVERIES, delivery.key)
         if isinstance(decision, retry.RetryAt):
@@ -486,6 +488,15 @@ class Pipeline:
 
 _DEFAULT_RETRY = retry.RetryPolicy(limits.RETRY_ATTEMPTS_DEFAULT, limits.EVENT_AGE_S_DEFAULT)
 _NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
+
+
+def _state_after(delivery: Delivery, decision: retry.RetryAt | retry.DeadLetter | None, *, target_gone: bool) -> State:
+    """The delivery's new state; that an edge leads to it is what `advance` asserts."""
+    state = State.PENDING if delivery.progress is None else State.PARKED
+    if target_gone:
+        return advance(state, Step.TARGET_GONE)
+    step = Step.REJECT if decision is None else Step.RETRY if isinstance(decision, retry.RetryAt) else Step.GIVE_UP
+    return advance(advance(state, Step.ATTEMPT), step)
 
 
 def _payload(target: RoutedTarget, accepted: Accepted) -> bytes:
