@@ -1,6 +1,8 @@
 """Every limit and default, with its unit and where it comes from: AWS's number, or ours.
 
-Nothing here is a setting; what the hub file may change says so and is the default of that setting.
+Nothing here is a setting; what the hub file may change says so and is the default of that setting. A bound that only
+one protocol or one algorithm has stands at the top of its module, with the same notes; `core/` keeps its own, because
+it imports nothing from here.
 """
 
 # What a producer may send ("eb-putevents", PutEvents API reference).
