@@ -1,6 +1,7 @@
 """All benchmarks, one after the other: `python -m loadtest`."""
 
-from loadtest import ingest
+from loadtest import ingest, sqs_source
 
 if __name__ == "__main__":
     ingest.main()
+    sqs_source.main()
