@@ -59,6 +59,7 @@ from router.world import RealWorld
 
 _LAG_INTERVAL_S = 0.5
 _SWEEP_INTERVAL_S = 60.0
+_SAME_SIGNAL_S = 1.0  # a terminal and what runs the hub may both pass on one Ctrl-C
 
 
 class StartFailed(Exception):
@@ -74,13 +75,17 @@ def run(hub: Hub) -> None:
 async def _run(hub: Hub) -> None:
     stop = anyio.Event()
     loop = asyncio.get_running_loop()
+    first = loop.time()
 
     def stopping(number: signal.Signals) -> None:
-        if stop.is_set():
+        nonlocal first
+        if not stop.is_set():
+            log.info("hub.stopping", signal=number.name)
+            first = loop.time()
+            stop.set()
+        elif loop.time() - first > _SAME_SIGNAL_S:
             log.warning("hub.aborted", signal=number.name)
             os._exit(1)
-        log.info("hub.stopping", signal=number.name)
-        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping, number)

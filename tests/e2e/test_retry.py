@@ -1,7 +1,10 @@
 """Retries, dead letters and restarts, against a real daemon process and an HTTP target outside it."""
 
 import json
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +186,22 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(tmp_path: Path) -> 
         hub.start()
         assert eventually(lambda: len(ids_of(target)) == 3)
         assert target.requests == 3, "what was in flight at SIGTERM was settled before the hub stopped"
+
+
+def test_a_second_signal_at_once_is_the_same_one_and_a_later_one_does_not_wait(tmp_path: Path) -> None:
+    slow = threading.Event()
+
+    def answer(number: int) -> int:
+        slow.wait(10.0)
+        return 200
+
+    with HttpTarget(answer) as target, HubProcess(tmp_path, settings(target)) as hub:
+        put(hub, range(1))
+        eventually(lambda: hub.metric("crossbus_attempts_in_flight") >= 1)
+        os.kill(hub.pid, signal.SIGTERM)
+        os.kill(hub.pid, signal.SIGINT)
+        time.sleep(1.2)
+        assert [line["event"] for line in hub.log][-1] == "hub.stopping"
+        assert hub.stop() == 1
+        assert [line["event"] for line in hub.log][-1] == "hub.aborted"
+        slow.set()
