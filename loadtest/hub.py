@@ -26,8 +26,7 @@ class Hub:
 
     def __enter__(self) -> Self:
         folder = Path(self._folder.name)
-        path = folder / "hub.yaml"
-        path.write_text(
+        (folder / "hub.yaml").write_text(
             yaml.safe_dump(
                 {
                     "accounts": [{"id": ACCOUNT}],
@@ -39,9 +38,16 @@ class Hub:
                 }
             )
         )
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start, and wait until it is ready; after `kill` it goes on with what it had."""
         started = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "router", "serve", str(path)], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "router", "serve", str(Path(self._folder.name) / "hub.yaml")],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -52,7 +58,13 @@ class Hub:
         else:
             raise RuntimeError("the hub did not start")
         self.ready_s = time.perf_counter() - started
-        return self
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is finished, nothing is said."""
+        self.process.kill()
+        self.process.wait(30)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()

@@ -38,7 +38,8 @@ _WAIT_S_MAX = 600
 class QueueServer:
     """A fresh SQS-protocol server process on a free port, with one queue."""
 
-    def __init__(self, fauxqs: str | None) -> None:
+    def __init__(self, fauxqs: str | None, *, visibility_s: int = 30) -> None:
+        self._visibility_s = visibility_s
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self._command = [fauxqs] if fauxqs else [sys.executable, "-m", "moto.server", "-p", str(self.port)]
@@ -54,7 +55,8 @@ class QueueServer:
         end = time.perf_counter() + 30
         while time.perf_counter() < end and self._process.poll() is None:
             try:
-                self.queue_url = asyncio.run(self._call("CreateQueue", {"QueueName": "events"}))["QueueUrl"]
+                request = {"QueueName": "events", "Attributes": {"VisibilityTimeout": str(self._visibility_s)}}
+                self.queue_url = asyncio.run(self.call("CreateQueue", request))["QueueUrl"]
                 return self
             except OSError:
                 time.sleep(0.05)
@@ -65,7 +67,7 @@ class QueueServer:
         self._process.terminate()
         self._process.wait(30)
 
-    async def _call(self, action: str, body: dict[str, Any]) -> Any:
+    async def call(self, action: str, body: dict[str, Any]) -> Any:
         connection = await Connection.open(self.port)
         status, answer = await connection.send(_request(action, body))
         connection.close()
@@ -74,16 +76,15 @@ class QueueServer:
         return json.loads(answer)
 
     async def fill(self, events: int) -> None:
-        """Send so many messages of one event each."""
-        body = json.dumps(ingest.entries()[0])
-        batch = [{"Id": str(number), "MessageBody": body} for number in range(10)]
-        left = events // 10
+        """Send so many messages of one event each; an event's one resource is its number."""
+        entry = ingest.entries()[0]
+        firsts = iter(range(0, events, 10))
 
         async def worker() -> None:
-            nonlocal left
-            while left > 0:
-                left -= 1
-                await self._call("SendMessageBatch", {"QueueUrl": self.queue_url, "Entries": batch})
+            for first in firsts:
+                bodies = [json.dumps({**entry, "Resources": [str(first + number)]}) for number in range(10)]
+                batch = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
+                await self.call("SendMessageBatch", {"QueueUrl": self.queue_url, "Entries": batch})
 
         await asyncio.gather(*(worker() for _ in range(_FILLING_CONNECTIONS)))
 
@@ -93,7 +94,7 @@ class QueueServer:
         body = {"QueueUrl": self.queue_url, "AttributeNames": names}
         end = time.perf_counter() + _WAIT_S_MAX
         while time.perf_counter() < end:
-            attributes = (await self._call("GetQueueAttributes", body))["Attributes"]
+            attributes = (await self.call("GetQueueAttributes", body))["Attributes"]
             if not any(int(attributes[name]) for name in names):
                 return
             await asyncio.sleep(0.02)
@@ -169,22 +170,23 @@ def main() -> None:
     """Run, print a table of medians, write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--fauxqs", metavar="PATH", help="the fauxqs program (default: the one on PATH, if any)")
-    arguments.add_argument("--events", type=int, default=10_000, help="messages a run (default 10000)")
+    arguments.add_argument("--events", type=int, help="messages a run (default 10000, from moto 500)")
     arguments.add_argument("--runs", type=int, default=5, help="runs, each with a fresh hub and server (default 5)")
     arguments.add_argument("--rules", type=int, default=100, help="rules on the bus, one of which matches")
     arguments.add_argument("--pollers", type=int, default=8, help="long polls at a time (default 8)")
     chosen = arguments.parse_args()
     fauxqs = chosen.fauxqs or shutil.which("fauxqs")
+    events = chosen.events or (10_000 if fauxqs else 500)  # moto's work grows with the square of what is in a queue
     if fauxqs is None:
         print(_HOW_TO_GET_FAUXQS, file=sys.stderr)
     runs = []
     for number in range(chosen.runs):
-        runs.append(one_run(chosen.events, chosen.rules, chosen.pollers, fauxqs))
+        runs.append(one_run(events, chosen.rules, chosen.pollers, fauxqs))
         print(f"run {number + 1} of {chosen.runs}: {runs[-1]['taken_per_s']:,} taken a second", flush=True)
     medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     width = max(map(len, medians))
     server = "fauxqs" if fauxqs else "moto"
-    print(f"\nmedians of {chosen.runs} runs, {chosen.events} messages each, {chosen.pollers} pollers, from {server}")
+    print(f"\nmedians of {chosen.runs} runs, {events} messages each, {chosen.pollers} pollers, from {server}")
     for name, value in medians.items():
         print(f"  {name:<{width}}  {value:>12,}")
     results = Path(__file__).parent / "results"

@@ -68,11 +68,14 @@ class StartFailed(Exception):
 
 def run(hub: Hub) -> None:
     """Run until SIGTERM or SIGINT. Raises StartFailed."""
-    log.start()
-    uvloop.run(_run(hub))
+    last_lines = log.start()
+    try:
+        uvloop.run(_run(hub, last_lines))
+    finally:
+        last_lines()
 
 
-async def _run(hub: Hub) -> None:
+async def _run(hub: Hub, last_lines: Callable[[], None]) -> None:
     stop = anyio.Event()
     loop = asyncio.get_running_loop()
     first = loop.time()
@@ -85,6 +88,7 @@ async def _run(hub: Hub) -> None:
             stop.set()
         elif loop.time() - first > _SAME_SIGNAL_S:
             log.warning("hub.aborted", signal=number.name)
+            last_lines()
             os._exit(1)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,12 +4,20 @@ One wide line for each failed attempt and each change of the hub's own state; no
 are secrets are never passed here.
 """
 
+import contextlib
 import json
 import logging
+import logging.handlers
+import queue
 import sys
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, TextIO
 
 _NAME = "crossbus"
+_LINES_WAITING_MAX = 10_000
+_LAST_LINES_S_MAX = 2.0
+_END = logging.makeLogRecord({})
 
 
 class _JsonLines(logging.Formatter):
@@ -25,12 +33,59 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def start(level: str = "INFO") -> None:
-    """Send the hub's log to standard error."""
-    stream = logging.StreamHandler(sys.stderr)
+class _Background(logging.handlers.QueueHandler):
+    """Hands lines to a thread, so that a reader of standard error that stands still does not hold up the hub. When the
+    thread is far behind, lines are dropped, and their number is told once it has caught up."""
+
+    def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
+        super().__init__(lines)
+        self._dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            if self._dropped:
+                self.queue.put_nowait(
+                    logging.makeLogRecord(
+                        {
+                            "msg": "log.dropped",
+                            "levelno": logging.WARNING,
+                            "levelname": "WARNING",
+                            "fields": {"lines": self._dropped},
+                        }
+                    )
+                )
+                self._dropped = 0
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+
+def start(to: TextIO | None = None) -> Callable[[], None]:
+    """Send the hub's log to standard error, or `to` another stream. Call what is returned at the end, so that the last
+    lines get there."""
+    stream = logging.StreamHandler(to or sys.stderr)
     stream.setFormatter(_JsonLines())
-    logging.basicConfig(level=level, handlers=[stream], force=True)
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES_WAITING_MAX)
+    logging.basicConfig(level=logging.INFO, handlers=[_Background(lines)], force=True)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    ended = threading.Event()
+
+    def write() -> None:
+        while (record := lines.get()) is not _END:
+            stream.handle(record)
+        ended.set()
+
+    threading.Thread(target=write, name="log", daemon=True).start()
+
+    def stop() -> None:
+        with contextlib.suppress(queue.Full):
+            lines.put(_END, timeout=_LAST_LINES_S_MAX)
+            ended.wait(_LAST_LINES_S_MAX)
+
+    return stop
 
 
 def info(event: str, **fields: Any) -> None:

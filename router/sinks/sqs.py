@@ -3,6 +3,9 @@
 Each delivery becomes one message and has its own outcome, also where only some of a batch are taken. A FIFO queue's
 messages have the event's id as deduplication id. The event's trace header rides as the system attribute
 `AWSTraceHeader`; a dead letter's attributes are message attributes of type String.
+
+A queue's URL is `{endpoint}/{account}/{name}`, as with AWS and most others; an endpoint that knows no queue by that URL
+is asked for its own (GetQueueUrl), which is then kept.
 """
 
 import re
@@ -12,7 +15,7 @@ from typing import ClassVar
 import msgspec
 
 from router import limits
-from router.core.arn import parse
+from router.core.arn import Arn, parse
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sinks.batches import in_batches
 from router.sinks.endpoints import Endpoints, Service
@@ -59,8 +62,13 @@ class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
     failed: list[_Failed] | None = None
 
 
+class _Url(msgspec.Struct, frozen=True, rename="pascal"):
+    queue_url: str
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_url = msgspec.json.Decoder(_Url).decode
 
 
 class SqsSink:
@@ -72,23 +80,45 @@ class SqsSink:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
+        self._urls: dict[str, str] = {}
+        """By ARN, where the endpoint has given one of its own."""
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         arn = attempts[0].target.arn
         service = self._endpoints.service(arn)
         where = parse(arn)
-        queue_url = f"{service.url}/{where.account}/{where.resource}"
         deadline = self._endpoints.deadline()
 
         async def call(batch: Sequence[_Entry]) -> Sequence[Outcome] | Failure:
-            answer = await service.json(
-                "AmazonSQS.SendMessageBatch", "1.0", _encode(_Request(queue_url, batch)), deadline=deadline
-            )
+            queue_url = self._urls.get(arn) or f"{service.url}/{where.account}/{where.resource}"
+            answer = await _send(service, queue_url, batch, deadline=deadline)
+            if isinstance(answer, Rejected) and answer.code == "NO_RESOURCE":
+                own_url = await _ask_for_url(service, where, deadline=deadline)
+                if own_url is not None and own_url != queue_url:
+                    self._urls[arn] = own_url
+                    answer = await _send(service, own_url, batch, deadline=deadline)
             return _outcomes(service, batch, answer) if isinstance(answer, Response) else answer
 
         is_fifo = where.resource.endswith(".fifo")
         entries = [_entry(str(index), attempt, is_fifo=is_fifo) for index, attempt in enumerate(attempts)]
         return await in_batches(entries, _size, call, count_max=self.batch_max, bytes_max=limits.MESSAGE_BYTES_MAX)
+
+
+async def _send(service: Service, queue_url: str, batch: Sequence[_Entry], *, deadline: float) -> Response | Failure:
+    body = _encode(_Request(queue_url, batch))
+    return await service.json("AmazonSQS.SendMessageBatch", "1.0", body, deadline=deadline)
+
+
+async def _ask_for_url(service: Service, where: Arn, *, deadline: float) -> str | None:
+    """The queue's URL in the endpoint's own words; None where it does not say."""
+    body = _encode({"QueueName": where.resource, "QueueOwnerAWSAccountId": where.account})
+    answer = await service.json("AmazonSQS.GetQueueUrl", "1.0", body, deadline=deadline)
+    if not isinstance(answer, Response):
+        return None
+    try:
+        return _decode_url(answer.body).queue_url
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _entry(entry_id: str, attempt: Attempt, *, is_fifo: bool) -> _Entry | Rejected:

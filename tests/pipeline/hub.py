@@ -81,7 +81,7 @@ class ScriptedSink:
     def __init__(self, *, batch_max: int = 1, concurrency: int = 1) -> None:
         self.bound(batch_max=batch_max, concurrency=concurrency)
         self.script: list[Outcome | Exception | Callable[[Attempt], Outcome]] = []
-        self.always: Outcome = Delivered()
+        self.always: Outcome | Callable[[Attempt], Outcome] = Delivered()
         self.sent: list[Attempt] = []
         self.hanging: dict[str, asyncio.Event] = {}
         """Targets whose calls wait, by ARN."""
@@ -214,7 +214,7 @@ class Hub:
         return [number for number, _ in self.dead_letters.rows()]
 
     def messages(self, arn: str) -> list[Message]:
-        return [row.message for row in self.inboxes.read(arn)]
+        return [row.message for row in self.inboxes.read(arn, limit=10_000)]
 
     def journal(self) -> int:
         """How many rows the events and deliveries that are not settled have."""
@@ -282,7 +282,7 @@ async def turns(count: int = 50) -> None:
 @contextmanager
 def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline_module, "_STORE_PAUSE_S", 0.001)
+        patch.setattr(pipeline_module, "_STORE_PAUSE_S", 0.0)
         yield
 
 

@@ -20,15 +20,18 @@ class MemoryStore:
         self.held = False
         """While true nothing becomes durable and nothing fails."""
         self.once_durable: Callable[[], None] = lambda: None
-        """Runs after rows are durable and before anybody is told: reads see them already."""
+        """Runs when rows are durable and before anybody is told: reads see them already."""
         self.commits: list[Batch] = []
         self._sequence = 1
         self._pending: deque[tuple[Batch, asyncio.Future[None]]] = deque()
         self._closed = False
+        self._killed = False
+        self.telling = False
+        """Rows are durable of which nobody has been told yet."""
 
     def crashed(self) -> "MemoryStore":
         """A new store on what is durable; this one never makes anything durable any more."""
-        self._closed = True
+        self._closed = self._killed = True
         while self._pending:
             _fail(self._pending.popleft()[1], StoreError("the process was killed"))
         after = MemoryStore()
@@ -72,13 +75,16 @@ class MemoryStore:
         return None
 
     async def close(self) -> None:
-        self.release()
+        self.held = False
+        while self._pending or self.telling:
+            self._turn()
+            await asyncio.sleep(0)
         self._closed = True
 
     # inside
 
     def _turn(self) -> None:
-        if self.held or self._closed or not self._pending:
+        if self.held or self._closed or self.telling or not self._pending:
             return
         group, self._pending = self._pending, deque()
         durable: list[tuple[Batch, asyncio.Future[None]]] = []
@@ -89,13 +95,23 @@ class MemoryStore:
                 durable.append((batch, future))
             else:
                 _fail(future, error)
+        self.telling = True
+        asyncio.get_running_loop().call_soon(self._tell, durable)
         self.once_durable()
+
+    def _tell(self, durable: list[tuple[Batch, asyncio.Future[None]]]) -> None:
+        """A turn later, as the embedded store's thread reports to the loop: others may have read the rows by then."""
+        self.telling = False
         for batch, future in durable:
+            if self._killed:
+                _fail(future, StoreError("the process was killed"))
+                continue
             self.commits.append(batch)
             for callback in batch.callbacks:
                 callback()
             if not future.done():
                 future.set_result(None)
+        self._turn()
 
     def _apply(self, batch: Batch) -> None:
         for table, key, value in batch.ops:

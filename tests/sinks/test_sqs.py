@@ -181,3 +181,23 @@ async def test_payload_that_no_queue_takes_is_rejected_alone(payload: bytes) -> 
     outcomes, bodies = await sent(answering(), [attempt(QUEUE), attempt(QUEUE, payload), attempt(QUEUE)])
     assert [type(outcome) for outcome in outcomes] == [Delivered, Rejected, Delivered]
     assert sum(len(body["Entries"]) for body in bodies) == 2
+
+
+async def test_an_endpoint_that_knows_the_queue_by_another_url_is_asked_for_it_once() -> None:
+    own_url = "http://sqs.example/222222222222/orders"
+    take = answering()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if request.headers["X-Amz-Target"] == "AmazonSQS.GetQueueUrl":
+            assert body == {"QueueName": "orders", "QueueOwnerAWSAccountId": "222222222222"}
+            return web.json_response({"QueueUrl": own_url})
+        if body["QueueUrl"] != own_url:
+            return web.json_response({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no"}, status=400)
+        return await take(request)
+
+    async with serving(answer) as server, sink_at(server.url) as sink:
+        for _ in range(2):
+            assert await sink.send([attempt(QUEUE)]) == [Delivered()]
+        targets = [headers["x-amz-target"].rpartition(".")[2] for _, _, headers, _ in server.requests]
+    assert targets == ["SendMessageBatch", "GetQueueUrl", "SendMessageBatch", "SendMessageBatch"]

@@ -1,0 +1,64 @@
+"""A queue's message is taken whole or refused whole: what is refused leaves nothing that a redelivery would double."""
+
+import pytest
+
+from router.pipeline import Settings
+from router.sources.intake import Intake
+from router.sources.outcome import Refused, Taken
+from router.store.base import StoreError
+from tests.pipeline.hub import HERE, Hub, ScriptedSink, running, until
+from tests.pipeline.memory_store import MemoryStore
+
+GOOD = b'{"Source":"orders","DetailType":"type","Detail":"{}"}'
+NOWHERE = b'{"Source":"orders","DetailType":"type","Detail":"{}","EventBusName":"nowhere"}'
+MALFORMED = b'{"Source":"orders","DetailType":"type","Detail":"["}'
+OF_AWS = b'{"Source":"aws.s3","DetailType":"type","Detail":"{}"}'
+
+
+def intake_of(hub: Hub) -> Intake:
+    return Intake(
+        pipeline=hub.pipeline,
+        find_bus=hub.catalog.bus,
+        authorize=lambda caller, bus, event: True,
+        trails=lambda location: [],
+        world=hub.world,
+        metrics=hub.metrics,
+        put_events_bytes_max=1 << 20,
+    )
+
+
+@pytest.mark.parametrize("bad", [NOWHERE, MALFORMED, OF_AWS, b"7"])
+async def test_one_entry_that_cannot_be_taken_keeps_the_whole_message_out(bad: bytes) -> None:
+    sink = ScriptedSink()
+    async with running(MemoryStore(), sink, settings=Settings(refuse_unknown_bus=True, read_only_by_flag=False)) as hub:
+        await hub.rule()
+        outcomes = await intake_of(hub).put_messages(
+            HERE, "default", trusted=False, messages=[[(GOOD, "a-0"), (bad, "a-1")], [(GOOD, "b-0"), (GOOD, "b-1")]]
+        )
+        assert [type(outcome) for outcome in outcomes] == [Refused, Taken]
+        await until(hub.settled)
+    assert sink.ids == ["b-0", "b-1"]
+
+
+async def test_where_unknown_buses_are_dropped_the_message_is_taken() -> None:
+    sink = ScriptedSink()
+    async with running(MemoryStore(), sink) as hub:
+        await hub.rule()
+        messages = [[(GOOD, "a-0"), (NOWHERE, "a-1")]]
+        [outcome] = await intake_of(hub).put_messages(HERE, "default", trusted=False, messages=messages)
+        assert isinstance(outcome, Taken)
+        await until(hub.settled)
+    assert sink.ids == ["a-0"]
+
+
+async def test_a_store_that_fails_refuses_every_message() -> None:
+    store = MemoryStore()
+    sink = ScriptedSink()
+    async with running(store, sink) as hub:
+        await hub.rule()
+        store.refuses = lambda batch: StoreError("broken")
+        messages = [[(GOOD, "a")], [(GOOD, "b")]]
+        outcomes = await intake_of(hub).put_messages(HERE, "default", trusted=False, messages=messages)
+        assert [type(outcome) for outcome in outcomes] == [Refused, Refused]
+        assert hub.settled()
+    assert sink.sent == []
