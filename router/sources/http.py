@@ -31,6 +31,7 @@ from router.errors import (
 from router.metrics import Metrics
 from router.sources.intake import Intake, split_records
 from router.sources.outcome import Refused, Taken, Withheld
+from router.store.base import StoreError
 from router.world import World
 
 _AWS_EVENTS = re.compile(r"/aws-events/([^/]+)/([^/]+)")
@@ -125,6 +126,9 @@ class HttpServer:
         except RecursionError:
             # JSON in JSON (a policy, an input, a detail) is decoded where it is needed, before anything is changed.
             return _refused(request, ValidationException("JSON in the request is nested too deeply."))
+        except StoreError as error:
+            log.warning("request.not_stored", method=request.method, path=request.path, error=str(error))
+            return _refused(request, ServiceUnavailable("The hub's store cannot take this now. Try again."))
         except _ClientGone:
             return web.Response(status=499)
         except Exception:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there

@@ -52,6 +52,8 @@ class _Empty(msgspec.Struct):
     pass
 
 
+_YEAR_1000_S = -30_610_224_000
+"""Services' and other buses' events are taken with any time that has four digits for its year."""
 _NOT_AUTHORIZED = Refused("NotAuthorizedForSourceException", "Not authorized for the source.")
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
@@ -187,10 +189,8 @@ class Intake:
         time = envelope.time
         if time is None:
             time = iso_seconds(self._world.now_ms())
-        elif (seconds := _parse_time(time)) is None:
-            return Refused(
-                "InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601 since 1970, got {time!r}."
-            )
+        elif (seconds := _parse_time(time, earliest_s=_YEAR_1000_S)) is None:
+            return Refused("InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601, got {time!r}.")
         else:
             time = seconds
         event = Event(
@@ -333,8 +333,8 @@ def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bu
     )
 
 
-def _parse_time(value: float | str) -> str | None:
-    """Epoch seconds or ISO 8601 as the envelope's time; None where it is neither, or before 1970."""
+def _parse_time(value: float | str, *, earliest_s: int = 0) -> str | None:
+    """Epoch seconds or ISO 8601 as the envelope's time; None where it is neither, or too early to be one."""
     if isinstance(value, str):
         try:
             parsed = datetime.fromisoformat(value)
@@ -342,7 +342,7 @@ def _parse_time(value: float | str) -> str | None:
             return None
         moment = parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)
         value = moment.timestamp()
-    if not 0 <= value < 253_402_300_800:
+    if not earliest_s <= value < 253_402_300_800:
         return None
     return iso_seconds(int(value) * 1000)
 

@@ -32,6 +32,8 @@ from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key6
 
 _FORMAT = b"crossbus-store-1"
 _GROUP_OPS_MAX = 20_000
+_FULL_S = 5.0
+"""How long the store counts as full after it had no room for a batch, unless it finds some for another before."""
 
 
 class FolderInUse(Exception):
@@ -84,6 +86,7 @@ class LmdbStore:
         self._scheduled = False
         self._closed = False
         self._failure: str | None = None
+        self._full_until = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
@@ -127,7 +130,12 @@ class LmdbStore:
         return rows
 
     def failure(self) -> str | None:
+        if self._failure is None and self._monotonic() < self._full_until:
+            return self._full()
         return self._failure
+
+    def _full(self) -> str:
+        return f"the store is full: all of its {self._bytes_max} bytes are in use"
 
     def bytes_used(self) -> int:
         """How much of the map was ever in use, in bytes (freed pages inside it are used again)."""
@@ -202,12 +210,17 @@ class LmdbStore:
         return None
 
     def _make_room(self, group: list[_Waiting]) -> None:
-        """Fail what may be refused; outcomes get more of the disk instead."""
-        self._failure = f"the store is full: all of its {self._bytes_max} bytes are in use"
+        """Fail what may be refused; outcomes get more of the disk instead.
+
+        An empty batch takes the place of what was refused: pages that a transaction frees can be used again only after
+        one more has been committed, and where everything is refused nothing else would commit.
+        """
+        self._full_until = self._monotonic() + _FULL_S
         refused = [waiting for waiting in group if not waiting.batch.essential]
         if refused:
-            self._fail(refused, StoreFull(self._failure))
+            self._fail(refused, StoreFull(self._full()))
             group[:] = [waiting for waiting in group if waiting.batch.essential]
+            group.append(_Waiting(Batch(essential=True), self._loop.create_future()))
         else:
             self._resize(max(self._env.info()["map_size"], self._bytes_max) + self._reserve_bytes)
 
@@ -250,12 +263,20 @@ class LmdbStore:
 
     def _committed(self, seconds: float, error: Exception | None) -> None:
         group, self._running = self._running, []
-        if error is not None:
+        if isinstance(error, lmdb.MapFullError):
+            # The commit itself needs pages, for the list of free ones. Outcomes are written again, with more room.
+            group = [waiting for waiting in group if waiting.batch.ops or not waiting.batch.essential]
+            if group:
+                self._make_room(group)
+            self._pending.extendleft(reversed(group))
+        elif error is not None:
             kind = StoreFull if os.strerror(errno.ENOSPC) in str(error) else StoreError
             self._failure = f"a commit failed: {error}"
             self._fail(group, kind(self._failure))
         else:
             self._failure = None
+            if not all(waiting.batch.essential for waiting in group):
+                self._full_until = float("-inf")
             if self._observer is not None:
                 self._observer.committed(seconds, len(group))
             for waiting in group:
