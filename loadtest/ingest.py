@@ -8,15 +8,12 @@ Client and hub share the machine. Reports medians, and writes them to loadtest/r
 import argparse
 import asyncio
 import json
-import platform
-import statistics
-import sysconfig
 import time
-from pathlib import Path
 from typing import Any
 
 from loadtest.client import Connection, request
 from loadtest.hub import ACCOUNT, REGION, Hub
+from loadtest.report import report
 
 _CONNECTIONS = 16
 
@@ -132,21 +129,7 @@ def main() -> None:
     for number in range(chosen.runs):
         runs.append(one_run(chosen.events, chosen.rules))
         print(f"run {number + 1} of {chosen.runs}: {runs[-1]['delivered_per_s']:,} delivered a second", flush=True)
-    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    width = max(map(len, medians))
-    print(f"\nmedians of {chosen.runs} runs, {chosen.events} events each, {chosen.rules} rules, one matches")
-    for name, value in medians.items():
-        print(f"  {name:<{width}}  {value:>12,}")
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    report = {
-        "medians": medians,
-        "runs": runs,
-        "python": platform.python_version(),
-        "build": sysconfig.get_config_var("CONFIG_ARGS"),
-        "machine": platform.platform(),
-    }
-    (results / "ingest.json").write_text(json.dumps(report, indent=2) + "\n")
+    report("ingest", f"{chosen.events} events each, {chosen.rules} rules, one matches", runs)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,17 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
-import sysconfig
 import time
-from pathlib import Path
 from typing import Any, Self
 
 from loadtest import ingest
 from loadtest.client import Connection, request
 from loadtest.hub import ACCOUNT, REGION, Hub
+from loadtest.report import report
 
 _HOW_TO_GET_FAUXQS = (
     "fauxqs is not on PATH: moto's server, many times slower, takes its place and is what is measured.\n"
@@ -183,23 +180,9 @@ def main() -> None:
     for number in range(chosen.runs):
         runs.append(one_run(events, chosen.rules, chosen.pollers, fauxqs))
         print(f"run {number + 1} of {chosen.runs}: {runs[-1]['taken_per_s']:,} taken a second", flush=True)
-    medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    width = max(map(len, medians))
     server = "fauxqs" if fauxqs else "moto"
-    print(f"\nmedians of {chosen.runs} runs, {events} messages each, {chosen.pollers} pollers, from {server}")
-    for name, value in medians.items():
-        print(f"  {name:<{width}}  {value:>12,}")
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    report = {
-        "medians": medians,
-        "runs": runs,
-        "server": server,
-        "python": platform.python_version(),
-        "build": sysconfig.get_config_var("CONFIG_ARGS"),
-        "machine": platform.platform(),
-    }
-    (results / "sqs_source.json").write_text(json.dumps(report, indent=2) + "\n")
+    headline = f"{events} messages each, {chosen.pollers} pollers, from {server}"
+    report("sqs_source", headline, runs, server=server)
 
 
 if __name__ == "__main__":
