@@ -71,8 +71,17 @@ def run(hub: Hub) -> None:
     last_lines = log.start()
     try:
         uvloop.run(_run(hub, last_lines))
+    except BaseExceptionGroup as group:
+        failed = group.subgroup(StartFailed)  # what fails beside running tasks comes in a group
+        if failed is None:
+            raise
+        raise StartFailed(str(_first(failed))) from group
     finally:
         last_lines()
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _run(hub: Hub, last_lines: Callable[[], None]) -> None:

@@ -50,10 +50,6 @@ def _fail(reason: object) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
 def _print(value: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
@@ -77,11 +73,6 @@ def serve(
         run(hub)
     except StartFailed as error:
         _fail(error)
-    except BaseExceptionGroup as group:
-        failed = group.subgroup(StartFailed)  # what fails beside running tasks comes in a group
-        if failed is None:
-            raise
-        _fail(_first(failed))
 
 
 @app.command()

@@ -172,6 +172,8 @@ class Intake:
             if isinstance(wrapped, Refused):
                 return wrapped
             event = wrapped
+        if not _is_taken_by_tables(event):
+            return MALFORMED_DETAIL
         if cloudtrail.is_cloudtrail(event.detail_type) and not cloudtrail.selected(
             self._trails(location), cloudtrail.record(event.detail), event.detail_type
         ):
@@ -193,7 +195,7 @@ class Intake:
             return Refused("InvalidArgument", f"Parameter time is not valid. Reason: expected ISO 8601, got {time!r}.")
         else:
             time = seconds
-        event = Event(
+        return Event(
             envelope.id or event_id,
             envelope.detail_type,
             envelope.source,
@@ -203,7 +205,6 @@ class Intake:
             envelope.resources,
             detail,
         )
-        return event if _is_taken_by_tables(event) else MALFORMED_DETAIL
 
     # queues
 

@@ -1,7 +1,6 @@
 """A delivery that is given up goes to its dead-letter queue with its reason, or is kept and can be redriven."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -30,22 +29,6 @@ from tests.pipeline.memory_store import MemoryStore
 
 BUSY = Retryable("ERROR_FROM_TARGET", "busy")
 GONE = Rejected("NO_PERMISSIONS", "no")
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def sink() -> ScriptedSink:
-    return ScriptedSink()
-
-
-@pytest.fixture
-async def hub(store: MemoryStore, sink: ScriptedSink) -> AsyncIterator[Hub]:
-    async with running(store, sink) as made:
-        yield made
 
 
 async def given_up(hub: Hub, sink: ScriptedSink, *ids: str) -> None:

@@ -1,7 +1,6 @@
 """Hops between buses: settled here and accepted there in one commit, or refused with the reason."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -27,22 +26,6 @@ from tests.pipeline.hub import (
     until,
 )
 from tests.pipeline.memory_store import MemoryStore
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def sink() -> ScriptedSink:
-    return ScriptedSink()
-
-
-@pytest.fixture
-async def hub(store: MemoryStore, sink: ScriptedSink) -> AsyncIterator[Hub]:
-    async with running(store, sink) as made:
-        yield made
 
 
 def bus(location: Location, name: str = "default") -> str:

@@ -1,7 +1,7 @@
 """An acknowledged event is delivered, dead-lettered with its reason, or pending and visible; whatever happens."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,22 +35,6 @@ from tests.pipeline.memory_store import MemoryStore
 BUSY = Retryable("ERROR_FROM_TARGET", "busy")
 GONE = Rejected("NO_PERMISSIONS", "no")
 SECOND = FUNCTION + "2"
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def sink() -> ScriptedSink:
-    return ScriptedSink()
-
-
-@pytest.fixture
-async def hub(store: MemoryStore, sink: ScriptedSink) -> AsyncIterator[Hub]:
-    async with running(store, sink) as made:
-        yield made
 
 
 # accept
