@@ -62,3 +62,20 @@ async def test_a_store_that_fails_refuses_every_message() -> None:
         assert [type(outcome) for outcome in outcomes] == [Refused, Refused]
         assert hub.settled()
     assert sink.sent == []
+
+
+ENVELOPE = b'{"id":"e","source":"orders","detail-type":"type","detail":{}}'
+RAW_RECORD = b'{"eventSource":"s3.amazonaws.com","eventName":"ListBuckets","text":"\\ud8"}'
+BAD_ENVELOPE = b'{"id":"f","source":"orders","detail-type":"type","detail":[]}'
+
+
+@pytest.mark.parametrize("bad", [RAW_RECORD, BAD_ENVELOPE])
+async def test_one_trusted_event_that_cannot_be_taken_keeps_the_whole_message_out(bad: bytes) -> None:
+    sink = ScriptedSink()
+    async with running(MemoryStore(), sink) as hub:
+        await hub.rule()
+        messages = [[(ENVELOPE, "a-0"), (bad, "a-1")]]
+        [outcome] = await intake_of(hub).put_messages(HERE, "default", trusted=True, messages=messages)
+        assert isinstance(outcome, Refused)
+        assert hub.settled()
+    assert sink.sent == []
