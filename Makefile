@@ -14,7 +14,7 @@ PIP_FLAGS := --disable-pip-version-check --no-input --progress-bar off
 VENV := .venv
 BIN := $(VENV)/bin
 CODE := $(wildcard router tests loadtest/*.py)
-LOCK_FLAGS := --universal --generate-hashes --no-emit-index-url --python-version 3.11 --quiet \
+LOCK_FLAGS := --universal --generate-hashes --no-strip-extras --no-emit-index-url --python-version 3.11 --quiet \
   --custom-compile-command 'make lock'
 
 ##@ Run
@@ -52,7 +52,8 @@ format: $(VENV)/.dev  ## format the code and mend what lint can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-# The compiler lives in a folder that is thrown away: it is no part of the environment. The present pins are kept where
+# Extras stay in the locks: pip, which asks for hashes, takes `coverage[toml]` for another package than `coverage`, and
+# would want the newest. The compiler lives in a folder that is thrown away: it is no part of the environment. The present pins are kept where
 # pyproject.toml allows them; `make lock UPGRADE=--upgrade` takes the newest.
 lock:  ## write the locks anew from pyproject.toml (UPGRADE=--upgrade takes the newest of everything)
 	@set -e; $(find_python); folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
