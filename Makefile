@@ -47,6 +47,10 @@ coverage: $(VENV)/.dev  ## the tests with branch coverage; the core and the pipe
 bench: $(VENV)/.dev  ## the benchmarks; results go to loadtest/results
 	$(BIN)/python -m loadtest
 
+bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of ../shared/bench (about five minutes)
+	$(BIN)/python -m loadtest.matching
+	$(BIN)/python -m loadtest.matching --changes
+
 ##@ Change
 format: $(VENV)/.dev  ## format the code and mend what lint can mend
 	$(BIN)/ruff format $(CODE)
@@ -73,9 +77,9 @@ clean:  ## remove the environment and all that tools have left behind; the data 
 help:  ## this text
 	@awk 'BEGIN { FS = ":.*##[ ]*" } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
-	  /^[a-z-]+:.*##/ { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench format lock clean help FORCE
+.PHONY: serve test test-deep lint types coverage bench bench-matching format lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
 # whose Python has gone away is made again.

@@ -292,7 +292,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Hub:
 def parse(raw: bytes, name: str, environment: Mapping[str, str]) -> Hub:
     """A hub file's text as a Hub. Raises ConfigError with `name` in its text."""
     try:
-        value = yaml.load(raw, _Loader)
+        value = yaml_value(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name} is not YAML: {error}") from error
     except ConfigError as error:
@@ -310,6 +310,11 @@ def parse(raw: bytes, name: str, environment: Mapping[str, str]) -> Hub:
     for problem in _problems(hub):
         raise ConfigError(f"{name}: {problem}")
     return hub
+
+
+def yaml_value(raw: bytes) -> Any:
+    """YAML as hub files are read. Raises YAMLError, UnicodeDecodeError, and ConfigError for a key that stands twice."""
+    return yaml.load(raw, _Loader)
 
 
 class _Loader(yaml.SafeLoader):

@@ -268,6 +268,7 @@ class _Parts:
                 pipeline=self.pipeline,
                 catalog=self.catalog,
                 state=self._state,
+                default_location=next(self._hub.locations()),
             ),
             metrics=self._metrics,
             world=self._world,
@@ -337,6 +338,7 @@ class _Parts:
                     location = Location(resources.account, resources.region)
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             report = await self.catalog.declare(self._hub.resources)
+            self.catalog.prepare()
             if report.created or report.updated or report.removed:
                 log.info(
                     "catalog.declared",
@@ -357,6 +359,7 @@ class _Parts:
             self.pipeline.recover()
             tasks.start_soon(self._watch_lag)
             tasks.start_soon(self._sweep)
+            tasks.start_soon(self.catalog.keep_merged)
             tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
             try:
                 yield

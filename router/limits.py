@@ -56,6 +56,13 @@ RECEIVE_MESSAGES_MAX = 10
 DEDUPLICATION_S = 300
 LOG_EVENT_BYTES_MAX = 1024 * 1024  # CloudWatch Logs, since April 2025
 
+# Rule tables.
+MERGE_DELAY_S = 0.2  # ours: a changed rule table is merged after this time, with the changes that came meanwhile
+
+# Explaining (`/_hub/v1/explain`).
+EXPLAINED_EVENT_CHARS_MAX = 1024 * 1024 + 8192  # ours: the largest event with its envelope
+EXPLAINED_RULES_MAX = 10_000  # ours: of a bus with more rules, the first by name are looked at
+
 # Metrics.
 RULE_SERIES_MAX = 500  # ours: rules beyond it are counted under `other`
 SQS_SOURCE_LOG_INTERVAL_S = 60.0  # ours: messages that cannot be taken are shown once a minute

@@ -26,6 +26,7 @@ from router.core.delivery import State, Step, advance
 from router.core.event import Event, Location, envelope
 from router.core.hops import Hops
 from router.core.ruletable import MalformedDetail
+from router.core.ruletable_lookup import TooManySteps
 from router.core.transform import InvalidInput, render
 from router.dead_letters import DeadLetters, count_queued
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, Progress, encoded
@@ -108,7 +109,7 @@ class Pipeline:
         """Match the events and put what follows from them into `batch`, which the caller commits."""
         outcomes: list[Taken | Refused] = []
         offers: dict[Lane, list[Delivery]] = {}
-        tallies: list[tuple[Incoming, list[RoutedRule]]] = []
+        tallies: list[tuple[Incoming, Sequence[RoutedRule]]] = []
         now_ms = self._world.now_ms()
         for item in incoming:
             route = self._catalog.route(item.location, item.bus)
@@ -122,6 +123,9 @@ class Pipeline:
             except MalformedDetail:
                 outcomes.append(MALFORMED_DETAIL)
                 continue
+            except TooManySteps as error:
+                outcomes.append(Refused("InvalidArgument", f"Parameter Detail is not valid. Reason: {error}."))
+                continue
             rules = self._allowed(rules, item.event)
             if rules:
                 self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers)
@@ -130,19 +134,24 @@ class Pipeline:
         batch.then(lambda: self._accepted(tallies, offers))
         return outcomes
 
-    def _allowed(self, rules: list[RoutedRule], event: Event) -> list[RoutedRule]:
+    def _allowed(self, rules: Sequence[RoutedRule], event: Event) -> Sequence[RoutedRule]:
         """Without the ENABLED rules when the event is a read-only management event."""
         if not event.source.startswith("aws.") or all(rule.all_cloudtrail for rule in rules):
             return rules
-        by_flag = self._settings.read_only_by_flag
-        if not cloudtrail.withheld_from_enabled(event.detail_type, event.detail, by_flag=by_flag):
+        if not self.withheld_from_enabled(event.source, event.detail_type, event.detail):
             return rules
         return [rule for rule in rules if rule.all_cloudtrail]
+
+    def withheld_from_enabled(self, source: str, detail_type: str, detail: str) -> bool:
+        """Whether a rule in state ENABLED must not see such an event; `detail` is the text of a JSON object."""
+        return source.startswith("aws.") and cloudtrail.withheld_from_enabled(
+            detail_type, detail, by_flag=self._settings.read_only_by_flag
+        )
 
     def _plan_deliveries(
         self,
         item: Incoming,
-        rules: list[RoutedRule],
+        rules: Sequence[RoutedRule],
         *,
         now_ms: int,
         batch: Batch,
@@ -164,7 +173,9 @@ class Pipeline:
             key = self.lanes.add(lane, batch, due_ms=now_ms, sequence=sequence)
             offers.setdefault(lane, []).append(Delivery(key, accepted, None, len(body)))
 
-    def _accepted(self, tallies: list[tuple[Incoming, list[RoutedRule]]], offers: dict[Lane, list[Delivery]]) -> None:
+    def _accepted(
+        self, tallies: list[tuple[Incoming, Sequence[RoutedRule]]], offers: dict[Lane, list[Delivery]]
+    ) -> None:
         """The batch is durable: count, and hand the deliveries to their lanes."""
         metrics = self._metrics
         for item, rules in tallies:

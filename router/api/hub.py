@@ -1,4 +1,5 @@
-"""The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state.
+"""The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, and why an
+event matches or does not (`explain.py`).
 
 JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
 `after` goes on where a page ended.
@@ -11,8 +12,9 @@ from typing import Any
 import msgspec
 
 from router import __version__
+from router.api import explain
 from router.catalog.catalog import Catalog
-from router.core.event import envelope
+from router.core.event import Location, envelope
 from router.dead_letters import DeadLetters
 from router.errors import ApiError, ResourceNotFoundException, ValidationException
 from router.lanes import DeadLetter
@@ -36,6 +38,9 @@ class _Query:
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
 
+    def all(self) -> Mapping[str, str]:
+        return self._query
+
     def text(self, name: str) -> str:
         value = self._query.get(name)
         if not value:
@@ -53,7 +58,7 @@ _Action = Callable[["HubApi", _Query, bytes, str], Awaitable[Any]]
 
 
 class HubApi:
-    """One short method an action."""
+    """One short method an action. `default_location` is meant where an action's location is left out."""
 
     def __init__(
         self,
@@ -63,12 +68,14 @@ class HubApi:
         pipeline: Pipeline,
         catalog: Catalog,
         state: Callable[[], Mapping[str, Any]],
+        default_location: Location,
     ) -> None:
         self._inboxes = inboxes
         self._dead_letters = dead_letters
         self._pipeline = pipeline
         self._catalog = catalog
         self._state = state
+        self._default_location = default_location
 
     async def call(self, method: str, path: str, query: Mapping[str, str], body: bytes) -> bytes:
         """The answer to one request. Raises ApiError."""
@@ -152,6 +159,15 @@ class HubApi:
             after = rows[-1][0]
         return {"redriven": redriven, "failed": failed[:100], "failed_count": len(failed)}
 
+    async def explain(self, query: _Query, body: bytes, _number: str) -> Any:
+        return await explain.answer(
+            query.all(),
+            body,
+            catalog=self._catalog,
+            pipeline=self._pipeline,
+            default_location=self._default_location,
+        )
+
     async def _redrive(self, number: int) -> None:
         await self._dead_letters.redrive(
             number,
@@ -169,6 +185,8 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("POST", re.compile("dead-letters/redrive"), HubApi.redrive_all),
     ("GET", re.compile("dead-letters/(?P<number>[0-9]{1,18})"), HubApi.letter),
     ("POST", re.compile("dead-letters/(?P<number>[0-9]{1,18})/redrive"), HubApi.redrive),
+    ("GET", re.compile("explain"), HubApi.explain),
+    ("POST", re.compile("explain"), HubApi.explain),
 )
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from router import log
@@ -32,6 +33,7 @@ from router.errors import (
     ServiceUnavailable,
     ValidationException,
 )
+from router.limits import MERGE_DELAY_S
 from router.store.base import Batch, Store, StoreError, Table
 from router.world import World
 
@@ -57,6 +59,7 @@ class Catalog:
         self._state = CatalogState(location_exists, world.now_ms())
         self._born_stored = False
         self._changing = asyncio.Lock()
+        self._overlaid = anyio.Event()
         self._noted: set[str] = set()
 
     def load(self) -> None:
@@ -102,6 +105,23 @@ class Catalog:
     def compiled_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         """The target as it is configured now, whatever the state of its rule; None when it is gone."""
         return self._state.routed_target(rule_arn, target_id)
+
+    def prepare(self) -> None:
+        """Compile every bus's rules now, so that the first events do not wait for it."""
+        self._state.prepare()
+
+    async def keep_merged(self) -> None:
+        """Fold changes of rules into their tables, until cancelled, a millisecond at a time between other work.
+
+        Changes are live without it; with it they cost events nothing after a while.
+        """
+        while True:  # until cancelled
+            await self._overlaid.wait()
+            # Changes seldom come alone.
+            await anyio.sleep(MERGE_DELAY_S)
+            self._overlaid = anyio.Event()
+            for _ in self._state.merge():
+                await anyio.lowlevel.checkpoint()
 
     # buses
 
@@ -379,6 +399,8 @@ class Catalog:
     def _committed(self, changes: Changes) -> None:
         self._born_stored = True
         self._state.apply(changes)
+        if changes.rules or changes.gone_rules:
+            self._overlaid.set()
 
 
 def _stored_pattern(rule: Rule) -> Pattern | None:

@@ -1,12 +1,12 @@
 """The catalog in memory: what is durable, indexed for the data path and for listing.
 
 `apply` takes over changes that are already on disk; nothing else changes what is configured. What follows from it
-(routes, compiled targets) is built when it is first asked for and forgotten when a change touches it, so that a series
-of changes to a bus costs one compilation of its rules and not one each.
+(routes, compiled targets) is built when it is first asked for and forgotten when a change touches it. A bus's rule
+table takes a change as an overlay, which costs what the change costs; `merge` folds overlays in, a step at a time.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,10 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[tuple[Rule, Pattern | None], ...] = ()
     gone_buses: tuple[Bus, ...] = ()
     gone_rules: tuple[Rule, ...] = ()
+
+
+_OVERLAID_MAX = 256
+"""A commit that changes more rules of one bus has its table built anew."""
 
 
 class BusEntry:
@@ -95,14 +99,36 @@ class CatalogState:
         if entry is None:
             return None
         if entry.route is None:
-            if entry.table is None:
-                entry.table = RuleTable.build(
-                    (self._routed_rule(rule), entry.patterns[name])
-                    for name, rule in entry.rules.items()
-                    if in_table(rule)
-                )
-            entry.route = Route(entry.bus, entry.table)
+            entry.route = Route(entry.bus, self._table(entry))
         return entry.route
+
+    def _table(self, entry: BusEntry) -> RuleTable[RoutedRule]:
+        if entry.table is None:
+            entry.table = RuleTable.build(
+                (self._routed_rule(rule), entry.patterns[name]) for name, rule in entry.rules.items() if in_table(rule)
+            )
+        return entry.table
+
+    def prepare(self) -> None:
+        """Build every bus's rule table, so that no event waits for it."""
+        for entry in self.entries():
+            if entry.rules:
+                for _ in self._table(entry).prepare():
+                    pass
+
+    def merge(self) -> Generator[None, None, None]:
+        """Fold the changes to rule tables into their bases, in steps of about a millisecond.
+
+        Tables may change between the steps: what has changed meanwhile stays an overlay.
+        """
+        for entry in list(self.entries()):
+            start = entry.table
+            if start is None or not start.changes:
+                continue
+            merged = yield from start.merging()
+            if entry.table is not None:
+                entry.table = entry.table.rebased(merged, start)
+                entry.route = None
 
     def routed_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         found = self._routed_targets.get(rule_arn)
@@ -123,14 +149,19 @@ class CatalogState:
     # changing
 
     def apply(self, changes: Changes) -> None:
+        overlaid: dict[BusEntry, _Overlay] = {}
         for rule in changes.gone_rules:
-            self._delete_rule(rule)
+            self._delete_rule(rule, overlaid)
         for bus in changes.gone_buses:
             self._delete_bus(bus)
         for bus in changes.buses:
             self._put_bus(bus)
         for rule, pattern in changes.rules:
-            self._put_rule(rule, pattern)
+            self._put_rule(rule, pattern, overlaid)
+        for entry, overlay in overlaid.items():
+            entry.route = None
+            if entry.table is not None:
+                entry.table = overlay.over(entry.table)
 
     def _put_bus(self, bus: Bus) -> None:
         place = self._places.get(bus.location)
@@ -155,9 +186,9 @@ class CatalogState:
         assert not entry.rules, f"{bus.arn} goes with {len(entry.rules)} rules on it"
         del place.bus_names[bisect_left(place.bus_names, bus.name)]
 
-    def _put_rule(self, rule: Rule, pattern: Pattern | None) -> None:
+    def _put_rule(self, rule: Rule, pattern: Pattern | None, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)
-        self._forget(entry, rule)
+        overlay = self._forget(entry, rule, overlaid)
         if rule.name not in entry.rules:
             insort(entry.rule_names, rule.name)
         entry.rules[rule.name] = rule
@@ -165,10 +196,12 @@ class CatalogState:
         if pattern is not None:
             entry.patterns[rule.name] = pattern
             entry.wildcard_rules += pattern.wildcards
+            if entry.table is not None and in_table(rule):
+                overlay.coming[self._routed_rule(rule)] = pattern
 
-    def _delete_rule(self, rule: Rule) -> None:
+    def _delete_rule(self, rule: Rule, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)
-        self._forget(entry, rule)
+        self._forget(entry, rule, overlaid)
         del entry.rules[rule.name]
         del entry.rule_names[bisect_left(entry.rule_names, rule.name)]
         del self._rules[rule.arn]
@@ -180,11 +213,31 @@ class CatalogState:
             place = self._places[rule.location]
         return place.buses[rule.bus]
 
-    def _forget(self, entry: BusEntry, rule: Rule) -> None:
-        """Drop what was made from the rule as it was, and what its bus's table was made from."""
-        entry.table = entry.route = None
-        self._routed.pop(rule.arn, None)
+    def _forget(self, entry: BusEntry, rule: Rule, overlaid: "dict[BusEntry, _Overlay]") -> "_Overlay":
+        """Drop what was made from the rule as it was."""
+        overlay = overlaid.setdefault(entry, _Overlay())
+        routed_rule = self._routed.pop(rule.arn, None)
+        if routed_rule is not None:
+            overlay.coming.pop(routed_rule, None)
+            overlay.leaving.append(routed_rule)
         self._routed_targets.pop(rule.arn, None)
         old = entry.patterns.pop(rule.name, None)
         if old is not None:
             entry.wildcard_rules -= old.wildcards
+        return overlay
+
+
+class _Overlay:
+    """What one commit changes in one bus's rule table."""
+
+    __slots__ = ("coming", "leaving")
+
+    def __init__(self) -> None:
+        self.leaving: list[RoutedRule] = []
+        self.coming: dict[RoutedRule, Pattern] = {}
+
+    def over(self, table: RuleTable[RoutedRule]) -> RuleTable[RoutedRule] | None:
+        """The changed table; None where it is better built anew."""
+        if len(self.coming) + len(self.leaving) > _OVERLAID_MAX:
+            return None
+        return table.changed(list(self.coming.items()), self.leaving)

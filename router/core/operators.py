@@ -35,7 +35,8 @@ def number(text: str) -> float | OddNumber:
     if len(text) < 16 and text.lstrip("-").isdigit():
         return float(text)
     near = float(text)
-    return near if isfinite(near) and _denotes(text) == _denotes(repr(near)) else OddNumber(text)
+    shortest = repr(near)
+    return near if text == shortest or (isfinite(near) and _denotes(text) == _denotes(shortest)) else OddNumber(text)
 
 
 def whole_number(value: int) -> float | OddNumber:
@@ -238,8 +239,18 @@ def looks_like_address(text: str) -> bool:
     return _looks_like_v4(text) is not None or _looks_like_v6(text) is not None
 
 
+_octets = {str(number): number for number in range(256)}
+
+
 def ip_address(text: str) -> tuple[int, int] | None:
     """(4 or 6, the address as a number), or None; IPv4 octets are decimal whatever zeros lead them."""
+    parts = text.split(".", 4)
+    if len(parts) == 4:
+        try:
+            one, two, three, four = parts
+            return (4, _octets[one] << 24 | _octets[two] << 16 | _octets[three] << 8 | _octets[four])
+        except KeyError:
+            pass  # no address, or one with zeros in front
     if _looks_like_v4(text):
         octets = [int(part) for part in text.split(".")] if len(text) <= 15 else [256]
         if max(octets) > 255:

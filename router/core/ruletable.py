@@ -1,39 +1,42 @@
-"""The rule table: patterns compiled into one immutable index that picks the rules an event matches.
+"""The rule table: patterns compiled into an immutable index that picks the rules an event matches.
 
-`RuleTable.build` makes one row of every branch of every pattern, gathers the conditions on each path in a `FieldIndex`
-and compiles a msgspec Struct of exactly the paths in use. Matching decodes the event into that Struct (which checks
-the JSON and passes over everything else), asks each field's index for the set of rows its value satisfies and
-intersects the sets: an event costs what its fields cost, not what the rules cost.
+Rows (branches of patterns) stand in buckets by the source they ask for (`ruletable_bucket.py`), each field of a bucket
+has an index from values to sets of rows (`ruletable_index.py`), and generated code asks the fields of an event for
+their sets and intersects them (`ruletable_code.py`): an event costs what its fields cost, not what the rules cost. What
+the generated code cannot hold is walked through (`ruletable_walk.py`, `ruletable_values.py`). Both ways give the same
+answer; neither knows buses, accounts or states of rules.
 
-What the Struct cannot hold is decoded in full instead (`ruletable_values.py`): arrays on the way to a field, keys
-with dots, odd nesting and odd text. Then the same indexes name the candidates and `branch_matches` decides those that
-involve arrays. Both ways give the same answer; neither knows buses, accounts or states of rules.
+A table is a large base and a small overlay of changes, so that a change costs what the overlay costs: `with_rules` and
+`without` make a new table that shares the rest, `merging` makes a new base in small steps, and `rebased` puts what has
+changed meanwhile on top of it. Buckets are indexed, and readers compiled, when the first event wants them, unless
+`prepare` has done so before.
 
 JSON is strict: see `ruletable_values.py` for what that means for numbers, duplicate keys, surrogates and depth.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, Union
 
 import msgspec
+from msgspec import UNSET
 
 from router.core.event import Event
-from router.core.operators import Test, number, whole_number
 from router.core.pattern import Pattern
-from router.core.ruletable_index import FieldIndex, Rules
-from router.core.ruletable_values import (
-    NotAnObject,
-    Paths,
-    branch_matches,
-    decode_object,
-    may_be_too_deep,
-)
+from router.core.ruletable_bucket import Segment, sources_of
+from router.core.ruletable_code import NeedsCompleteReading, Reader, TooWide, joined, too_deep
+from router.core.ruletable_index import STEPS_MAX, Steps
+from router.core.ruletable_lookup import TooManySteps
+from router.core.ruletable_values import DEPTH_MAX, NotAnObject, decode_object
+from router.core.ruletable_walk import Walk
 
-STRUCT_DEPTH_MAX = 32
-"""Paths with more steps are read the complete way; msgspec recurses on nested types."""
+TAGGED_SOURCES_MAX = 256
+"""Sources whose whole events are decoded in one go; those of others take a second decode."""
 
 K = TypeVar("K")
+
+_AFRESH = (msgspec.DecodeError, UnicodeEncodeError, RecursionError, NeedsCompleteReading)
+"""Perhaps not JSON at all, perhaps only not in the shape of the Struct: the complete way tells."""
 
 
 class MalformedDetail(ValueError):
@@ -41,311 +44,303 @@ class MalformedDetail(ValueError):
 
 
 class MalformedEvent(ValueError):
-    """The event is not the text of one JSON object; the message says what is wrong."""
+    """The event is not the text of one JSON object, or takes too many steps; the message says what is wrong."""
 
 
-class _NeedsCompleteReading(Exception):
-    """The Struct could not hold this event's shape."""
+class _Source(msgspec.Struct):
+    source: Any = UNSET
 
 
-class _Node:
-    """A step of a path: the index of the path that ends here, and the steps that go on from here.
+class _Nobody(msgspec.Struct, tag_field="source", tag="\ue000 nobody"):
+    """Keeps the union a union: msgspec takes a lone Struct also where its tag is missing."""
 
-    Where `beyond_struct` is set, paths go on in a way that a Struct cannot follow: whatever is here is read in full.
-    """
-
-    __slots__ = ("absent", "beyond_struct", "children", "index", "name")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.index: FieldIndex | None = None
-        self.children: dict[str, _Node] = {}
-        self.beyond_struct = False
-        self.absent: Rules = 0
-        """The rows left when nothing is here."""
+    def match(self) -> tuple[Any, ...]:
+        raise NeedsCompleteReading
 
 
-def _tree(indexes: Iterable[FieldIndex], everything: Rules) -> _Node:
-    root = _Node("")
-    root.absent = everything
-    for index in indexes:
-        node = root
-        node.absent &= index.absent
-        for depth, step in enumerate(index.path.split(".")):
-            if depth >= STRUCT_DEPTH_MAX or _unfit_name(step):
-                node.beyond_struct = True
-                break
-            if step not in node.children:
-                node.children[step] = _Node(step)
-                node.children[step].absent = everything
-            node = node.children[step]
-            node.absent &= index.absent
-        else:
-            node.index = index
-    return root
+class _NobodyElse(_Nobody, tag_field="source", tag="\ue000 nobody else"):
+    pass
 
 
-_unfit_name = re.compile(r'["\\\x00-\x1f\ud800-\udfff]').search
+def _undecided(_: str) -> Any:
+    raise NeedsCompleteReading
 
 
-class _Reader:
-    """Decodes the text of one object into a Struct of the fields in use and intersects their indexes' answers."""
-
-    __slots__ = ("_decode", "_dotted", "_escaped", "_root")
-
-    def __init__(self, root: _Node) -> None:
-        self._root = root
-        steps = {node.name for node in _inner_nodes(root) if node is not root}
-        self._dotted = [f'"{step}.' for step in sorted(steps)]
-        self._escaped = _escape_probe(steps)
-        self._decode = msgspec.json.Decoder(_struct(root), float_hook=number).decode
-
-    def rows(self, text: str, among: Rules) -> Rules:
-        """The rows of `among` that the object satisfies; _NeedsCompleteReading where only that can tell."""
-        if self._root.beyond_struct or may_be_too_deep(text):
-            raise _NeedsCompleteReading
-        for key in self._dotted:
-            if key in text:
-                raise _NeedsCompleteReading
-        if self._escaped is not None and "\\" in text and self._escaped(text):
-            raise _NeedsCompleteReading
-        try:
-            decoded = self._decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            # Perhaps not JSON at all, perhaps only not in the shape of the Struct: the complete way tells.
-            raise _NeedsCompleteReading from None
-        return _rows_in(self._root, decoded, among)
-
-
-def _inner_nodes(root: _Node) -> Iterator[_Node]:
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if node.children:
-            yield node
-            waiting += node.children.values()
-
-
-_plain_step = re.compile(r"[A-Za-z0-9_:-]*").fullmatch
-_escape_in_plain_key = re.compile(r"\\u00(?:2[dDeE]|3[0-9aA]|[4-7])").search
-_any_escape = re.compile(r"\\").search
-
-
-def _escape_probe(steps: Set[str]) -> Callable[[str], object] | None:
-    """Finds escapes that could hide a dotted key from a plain search of the text."""
-    if not steps:
-        return None
-    return _escape_in_plain_key if all(_plain_step(step) for step in steps) else _any_escape
-
-
-def _struct(node: _Node) -> type[msgspec.Struct]:
-    """A Struct of the node's children, in their order; every field may be missing and of any JSON type."""
-    fields: list[tuple[str, Any, Any]] = []
-    names: dict[str, str] = {}
-    for at, child in enumerate(node.children.values()):
-        kind: Any = Any
-        if child.children:
-            kind = _struct(child) | list[Any] | str | int | float | bool | None | msgspec.UnsetType
-        names[f"f{at}"] = child.name
-        fields.append((f"f{at}", kind, msgspec.UNSET))
-    return msgspec.defstruct("Fields", fields, rename=names, gc=False)
-
-
-def _rows_in(node: _Node, decoded: msgspec.Struct, rows: Rules) -> Rules:
-    for child, value in zip(node.children.values(), msgspec.structs.astuple(decoded), strict=True):
-        kind = type(value)
-        if kind is msgspec.UnsetType:
-            rows &= child.absent
-        elif child.beyond_struct:
-            raise _NeedsCompleteReading
-        elif not child.children:
-            assert child.index is not None
-            rows &= child.index.of_text(value) if kind is str else _rows_of(child.index, value)
-        elif isinstance(value, msgspec.Struct):
-            if child.index is not None:
-                rows &= child.index.absent
-            rows = _rows_in(child, value, rows)
-        elif kind is float or (kind is list and _needs_complete_reading(value)):
-            raise _NeedsCompleteReading
-        else:
-            rows &= _rows_without_inner(child, value)
-        if not rows:
-            return 0
-    return rows
-
-
-def _needs_complete_reading(values: list[Any]) -> bool:
-    """Whether an array where fields are looked for inside holds objects, which is for the complete way."""
-    waiting = [values]
-    while waiting:
-        for value in waiting.pop():
-            if type(value) is dict:
-                return True
-            if type(value) is list:
-                waiting.append(value)
-    return False
-
-
-def _rows_without_inner(node: _Node, value: Any) -> Rules:
-    """The rows left where a value that is no object stands; fields looked for inside it are absent."""
-    rows = node.absent if node.index is None else _rows_of(node.index, value)
-    for child in node.children.values():
-        rows &= child.absent
-    return rows
-
-
-def _rows_of(index: FieldIndex, value: Any) -> Rules:
-    """What a decoded leaf satisfies: any element of an array will do, an object is no value."""
-    kind = type(value)
-    if kind is str:
-        return index.of_text(value)
-    if kind is int:
-        return index.of(whole_number(value))
-    if kind is dict:
-        return index.absent
-    if kind is not list:
-        return index.of(value)
-    found: Rules | None = None
-    waiting = [value]
-    while waiting:
-        for element in waiting.pop():
-            if type(element) is list:
-                waiting.append(element)
-            elif type(element) is not dict:
-                found = (found or 0) | _rows_of(index, element)
-    return index.absent if found is None else found
-
-
-_ENVELOPE: dict[str, Callable[[Event], Any]] = {
-    "version": lambda event: "0",
-    "id": lambda event: event.id,
-    "detail-type": lambda event: event.detail_type,
-    "source": lambda event: event.source,
-    "account": lambda event: event.account,
-    "time": lambda event: event.time,
-    "region": lambda event: event.region,
-    "resources": lambda event: list(event.resources),
-    "replay-name": lambda event: event.replay_name,
-}
-"""The fields of an event as delivered, besides `detail` (`event.envelope`)."""
-
-_ROWS_OF_BYTE = [tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
-_bytes_with_rows = re.compile(rb"[^\0]").finditer
+_source_of = msgspec.json.Decoder(_Source, float_hook=str.encode).decode
 
 
 class RuleTable(Generic[K]):
-    """An immutable set of rules; it answers with the keys of those that an event matches, in build order."""
+    """An immutable set of rules by key; it answers with the keys of those that an event matches, each once.
 
-    def __init__(self, patterns: list[tuple[K, Pattern]]) -> None:
-        """`build` is the way to make one."""
-        self._keys = [key for key, _ in patterns]
-        self._branches = [branch for _, pattern in patterns for branch in pattern.branches]
-        self._rules = [rule for rule, (_, pattern) in enumerate(patterns) for _ in pattern.branches]
-        self._one_row_a_rule = len(self._rules) == len(patterns)
-        self._everything: Rules = (1 << len(self._branches)) - 1
-        conditions: dict[str, list[tuple[Rules, tuple[Test, ...]]]] = {}
-        for row, branch in enumerate(self._branches):
-            for field in branch:
-                conditions.setdefault(field.path, []).append((1 << row, field.tests))
-        self._indexes = [FieldIndex(path, conditions[path], self._everything) for path in sorted(conditions)]
-        self._paths = Paths(conditions)
-        root = _tree(self._indexes, self._everything)
-        detail = root.children.get("detail", _Node("detail"))
-        if root.beyond_struct:
-            detail.beyond_struct = True
-        self._event_reader = _Reader(root)
-        self._detail_reader = _Reader(detail)
-        self._detail_as_leaf = self._everything if detail.index is None else detail.index.absent
-        self._outside_detail = [(node, _ENVELOPE.get(name)) for name, node in root.children.items() if name != "detail"]
+    Keys are hashable and told apart by `==`. Their order is the same for the same rules in the same order.
+    """
+
+    def __init__(
+        self,
+        base: Segment[K],
+        overlay: Segment[K],
+        gone: frozenset[K],
+        steps: Steps,
+        readers: Mapping[str | None, Reader[K] | None],
+    ) -> None:
+        """`build` and the changing methods are the ways to make one."""
+        self._base = base
+        self._overlay = overlay
+        self._gone = gone
+        """The keys of the base that are no longer there, or stand anew in the overlay."""
+        self._steps = steps
+        self._readers = dict(readers)
+        self._tagged: dict[str, type[msgspec.Struct]] = {
+            "\ue000 nobody": _Nobody,
+            "\ue000 nobody else": _NobodyElse,
+        }
+        self._whole: Callable[[str], Any] = _undecided
+        self._untagged: dict[str | None, Callable[[str], Any]] = {}
 
     @classmethod
-    def build(cls, patterns: Iterable[tuple[K, Pattern]]) -> "RuleTable[K]":
-        return cls(list(patterns))
+    def build(cls, rules: Iterable[tuple[K, Pattern]]) -> "RuleTable[K]":
+        """A table of these rules, all of it in the base; of a key given twice the last rule counts."""
+        steps = Steps()
+        empty: Segment[K] = Segment(steps)
+        return cls(empty.changed(rules), empty, frozenset(), steps, {})
 
-    def match(self, event: Event) -> list[K]:
-        """The keys of the rules that `event` matches; MalformedDetail if its detail is no JSON object.
+    # changing
 
-        The detail is checked even where no rule looks at it.
-        """
-        rows = self._detail_as_leaf
-        for node, field in self._outside_detail:
-            value = None if field is None else field(event)
-            rows &= node.absent if value is None else _rows_without_inner(node, value)
-        try:
-            # Also with no row left: the text is to be checked.
-            rows = self._detail_reader.rows(event.detail, rows)
-        except _NeedsCompleteReading:
+    def __len__(self) -> int:
+        return len(self._base.rules) - len(self._gone) + len(self._overlay.rules)
+
+    @property
+    def changes(self) -> int:
+        """How many changes stand beside the base."""
+        return len(self._overlay.rules) + len(self._gone)
+
+    def with_rules(self, rules: Iterable[tuple[K, Pattern]]) -> "RuleTable[K]":
+        """The table with these rules; a rule that is there already is put anew."""
+        return self.changed(list(rules), ())
+
+    def without(self, keys: Iterable[K]) -> "RuleTable[K]":
+        """The table without these rules; keys that are not there do no harm."""
+        return self.changed((), list(keys))
+
+    def changed(self, coming: Sequence[tuple[K, Pattern]], leaving: Sequence[K]) -> "RuleTable[K]":
+        """Both in one step: without the leaving rules, then with those that come."""
+        keys = [*leaving, *(key for key, _ in coming)]
+        base = self._base.rules
+        gone = self._gone.union(key for key in keys if key in base)
+        overlay = self._overlay.changed(coming, leaving)
+        old = [rules[key] for rules in (base, self._overlay.rules) for key in keys if key in rules]
+        touched = {source for pattern in (*old, *(pattern for _, pattern in coming)) for source in sources_of(pattern)}
+        # A reader is for the rules of its source and of any source; the others' can stay.
+        stay = {} if None in touched else {source: it for source, it in self._readers.items() if source not in touched}
+        return RuleTable(self._base, overlay, gone, self._steps, stay)
+
+    def merging(self) -> Generator[None, None, "RuleTable[K]"]:
+        """The same rules, all in the base: it pauses about every millisecond, and ends with the new table."""
+        base = yield from self._base.changing(self._overlay.rules.items(), self._gone)
+        for bucket in base.buckets():
+            yield from bucket.prepare()
+        return RuleTable(base, Segment(self._steps), frozenset(), self._steps, {})
+
+    def merged(self) -> "RuleTable[K]":
+        """`merging` without pauses."""
+        merging = self.merging()
+        while True:  # ends with the merge
             try:
-                detail = decode_object(event.detail)
-            except NotAnObject as error:
-                raise MalformedDetail(str(error)) from None
-            envelope = {name: field(event) for name, field in _ENVELOPE.items()}
-            if event.replay_name is None:
-                del envelope["replay-name"]
-            rows = self._complete_rows(envelope | {"detail": detail})
-        return self._found(rows)
+                next(merging)
+            except StopIteration as done:
+                table: RuleTable[K] = done.value
+                return table
 
-    def match_json(self, event: bytes | str) -> list[K]:
+    def rebased(self, merged: "RuleTable[K]", start: "RuleTable[K]") -> "RuleTable[K]":
+        """This table on the base of `merged`, which was merged from `start`, of which this one is made by changes."""
+        mine, before = self._overlay.rules, start._overlay.rules
+        coming = [(key, pattern) for key, pattern in mine.items() if before.get(key) is not pattern]
+        leaving = [key for key in before if key not in mine]
+        leaving += self._gone - start._gone
+        return merged.changed(coming, leaving) if coming or leaving else merged
+
+    def prepare(self) -> Iterator[None]:
+        """Index all buckets now, in steps of about a millisecond."""
+        for segment in (self._base, self._overlay):
+            for bucket in segment.buckets():
+                yield from bucket.prepare()
+
+    # matching
+
+    def match(self, event: Event) -> Sequence[K]:
+        """The keys of the rules that `event` matches.
+
+        MalformedDetail if its detail is no JSON object, which is checked even where no rule looks at it; TooManySteps
+        where that takes more than STEPS_MAX steps.
+        """
+        self._steps.left = STEPS_MAX
+        reader = self._readers.get(event.source) or self._reader(event.source)
+        try:
+            if reader is None or too_deep(event.detail):
+                raise NeedsCompleteReading
+            return reader.match(event, reader.decode_detail(event.detail))
+        except _AFRESH:
+            return self._match_completely(event)
+
+    def match_json(self, event: bytes | str) -> Sequence[K]:
         """The same for the text of any JSON object; MalformedEvent if it is none."""
+        self._steps.left = STEPS_MAX
         try:
             text = event if isinstance(event, str) else event.decode()
         except UnicodeDecodeError as error:
             raise MalformedEvent(f"expected UTF-8, got {error}") from None
         try:
-            rows = self._event_reader.rows(text, self._everything)
-        except _NeedsCompleteReading:
+            if len(text) > 2 * DEPTH_MAX and too_deep(text):
+                raise NeedsCompleteReading
+            found: tuple[K, ...] = self._whole(text).match()
+            return found
+        except TooManySteps as error:
+            raise MalformedEvent(str(error)) from None
+        except _AFRESH:
+            return self._match_json_afresh(text)
+
+    def _match_completely(self, event: Event) -> tuple[K, ...]:
+        try:
+            detail = decode_object(event.detail)
+        except NotAnObject as error:
+            raise MalformedDetail(str(error)) from None
+        whole: dict[str, Any] = {
+            "version": "0",
+            "id": event.id,
+            "detail-type": event.detail_type,
+            "source": event.source,
+            "account": event.account,
+            "time": event.time,
+            "region": event.region,
+            "resources": list(event.resources),
+            "detail": detail,
+        }
+        if event.replay_name is not None:
+            whole["replay-name"] = event.replay_name
+        return self.walk(whole)
+
+    # whole events
+
+    def _untagged_decoder(self, source: str | None) -> Callable[[str], Any]:
+        found = self._untagged.get(source)
+        if found is None:
+            reader = self._reader(source)
+            if reader is None:
+                raise NeedsCompleteReading
             try:
-                rows = self._complete_rows(decode_object(text))
-            except NotAnObject as error:
-                raise MalformedEvent(str(error)) from None
-        return self._found(rows)
+                struct = reader.whole(None)
+            except TooWide:
+                raise NeedsCompleteReading from None
+            found = self._untagged[source] = msgspec.json.Decoder(struct, float_hook=str.encode).decode
+        return found
 
-    def _complete_rows(self, event: Mapping[str, Any]) -> Rules:
-        """The rows that a fully decoded event satisfies."""
-        values = self._paths.values(event)
-        rows = self._everything
-        in_arrays = 0
-        for index in self._indexes:
-            here = values.get(index.path)
-            if here is None:
-                rows &= index.absent
-                continue
-            satisfied = 0
-            for value, _ in here:
-                satisfied |= index.of(value)
-            if any(place for _, place in here):
-                # Elements that other fields are bound to may lack this one.
-                satisfied |= index.absent
-                in_arrays |= ~index.indifferent
-            rows &= satisfied
-            if not rows:
-                return 0
-        # Array elements bind fields to each other, which the intersection cannot see.
-        for row in _numbers(rows & in_arrays):
-            if not branch_matches(self._branches[row], values):
-                rows ^= 1 << row
-        return rows
+    def _match_json_afresh(self, text: str) -> tuple[K, ...]:
+        """An event that the decoder does not take (yet), or must not."""
+        try:
+            found = None if too_deep(text) else self._match_struct(text)
+        except TooManySteps as error:
+            raise MalformedEvent(str(error)) from None
+        except _AFRESH:
+            found = None
+        if found is not None:
+            return found
+        try:
+            return self.walk(decode_object(text))
+        except (NotAnObject, TooManySteps) as error:
+            raise MalformedEvent(str(error)) from None
 
-    def _found(self, rows: Rules) -> list[K]:
-        if not rows:
-            return []
-        keys = self._keys
-        if self._one_row_a_rule:
-            return [keys[row] for row in _numbers(rows)]
-        rules = self._rules
-        return [keys[rule] for rule in dict.fromkeys([rules[row] for row in _numbers(rows)])]
+    def _match_struct(self, text: str) -> tuple[K, ...] | None:
+        """Learn to decode such events, if they can be; None where that has been tried. Raises what decoders raise.
+
+        Where rules ask for sources the decoder is for a union by source, which takes in a source when it is first seen.
+        """
+        found: tuple[K, ...] | None = None
+        if not (self._base.by_source or self._overlay.by_source):
+            if self._whole is _undecided:
+                self._whole = self._untagged_decoder(None)
+                found = self._whole(text).match()
+            return found
+        source = _source_of(text).source
+        if source is UNSET:
+            found = self._untagged_decoder(None)(text).match()
+        elif type(source) is str and source not in self._tagged:
+            if len(self._tagged) < TAGGED_SOURCES_MAX and self._tag(source):
+                found = self._whole(text).match()
+            else:
+                known = source in self._base.by_source or source in self._overlay.by_source
+                found = self._untagged_decoder(source if known else None)(text).match()
+        return found
+
+    def _tag(self, source: str) -> bool:
+        """Take the source's events into the union; False where no Struct can hold them."""
+        reader = self._reader(source)
+        if reader is None:
+            return False
+        try:
+            self._tagged[source] = reader.whole(source)
+        except TooWide:
+            return False
+        union: Any = Union[tuple(self._tagged.values())]  # noqa: UP007 - of as many as there are
+        self._whole = msgspec.json.Decoder(union, float_hook=str.encode).decode
+        return True
+
+    # reading
+
+    def _reader(self, source: str | None) -> Reader[K] | None:
+        """The reader for a source, kept; None where the complete way is the only one."""
+        if source is not None and source not in self._base.by_source and source not in self._overlay.by_source:
+            # Kept once for all of them: there is no bound on what producers call themselves.
+            source = None
+        if source in self._readers:
+            return self._readers[source]
+        in_base = self._base.buckets_for([] if source is None else [source])
+        in_overlay = self._overlay.buckets_for([] if source is None else [source])
+        gone = self._gone
+        reader: Reader[K] | None = None
+        with suppress(TooWide):
+            reader = Reader(
+                [*in_base, *in_overlay],
+                lambda functions: joined(functions[: len(in_base)], functions[len(in_base) :], gone),
+                self._base.ranks or self._overlay.ranks,
+                self._steps,
+            )
+        self._readers[source] = reader
+        return reader
+
+    def walk(self, event: Mapping[str, Any]) -> tuple[K, ...]:
+        """The complete way, for any object as `decode_object` gives it. Raises TooManySteps."""
+        self._steps.left = STEPS_MAX
+        given = event.get("source")
+        sources = [given] if type(given) is str else _strings(given) if type(given) is list else []
+        in_base = self._base.buckets_for(sources)
+        in_overlay = self._overlay.buckets_for(sources)
+        paths = frozenset[str]().union(*(bucket.ready().paths for bucket in (*in_base, *in_overlay)))
+        walk: Walk[K] = Walk(event, self._steps, paths)
+        found = [key for bucket in in_base for key in walk.matching(bucket) if key not in self._gone]
+        found += [key for bucket in in_overlay for key in walk.matching(bucket)]
+        return tuple(dict.fromkeys(found))
 
 
-def _numbers(rows: Rules) -> list[int]:
-    """The rows in a set, in order."""
-    text = rows.to_bytes((rows.bit_length() + 7) // 8, "little")
-    numbers = []
-    for hit in _bytes_with_rows(text):
-        at = hit.start()
-        numbers += [8 * at + bit for bit in _ROWS_OF_BYTE[text[at]]]
-    return numbers
+def _strings(values: list[Any]) -> list[str]:
+    """The strings in an array, in arrays too."""
+    found: list[str] = []
+    waiting = [values]
+    while waiting:
+        for value in waiting.pop():
+            if type(value) is str:
+                found.append(value)
+            elif type(value) is list:
+                waiting.append(value)
+    return found
 
 
 def matches(pattern: Pattern, event_json: str) -> bool:
-    """Whether one pattern matches one event; MalformedEvent if the text is not one JSON object."""
-    return bool(RuleTable.build([(None, pattern)]).match_json(event_json))
+    """Whether one pattern matches one event; MalformedEvent if the text is not one JSON object.
+
+    It walks, which for one event is cheaper than to compile.
+    """
+    table = RuleTable.build([(None, pattern)])
+    try:
+        return bool(table.walk(decode_object(event_json)))
+    except (NotAnObject, TooManySteps) as error:
+        raise MalformedEvent(str(error)) from None

@@ -1,322 +1,316 @@
-"""One field's index: from a value to the set of rules whose condition on this field the value satisfies.
+"""One field's index: from a value to the set of rows whose condition on this field the value satisfies.
 
-Rules are bits of a Python int. Exact values, prefixes, suffixes, numbers and addresses are looked up, so that a value
-costs what can match it and not what the rules cost; wildcards are tried behind their literal beginning or end.
-Answers for strings are remembered, at most MEMO_MAX of them. What a test means is `operators.py`'s to say: for every
-value the answer here equals asking each test's `holds`.
+The tests of a field and what it excludes are looked up (`ruletable_lookup.py`). Answers are remembered in a `Memo`, all
+memos of a table within one budget of memory.
+
+Values come as a decoder gives them: `str`, `int`, `bool`, `None`, and the text of a decimal or exponent number as
+`bytes` (`str.encode` is the decoder's float hook), because only its text tells whether a double holds it. The `Value`s
+of a complete reading, `float` and `OddNumber`, will do as well.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
-from operator import xor
-from re import Match
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from weakref import ref
 
-from router.core.operators import (
-    Absent,
-    AddressRange,
-    AnythingBut,
-    Constant,
-    EqualsIgnoreCase,
-    Exists,
-    Number,
-    OddNumber,
-    Prefix,
-    PrefixIgnoreCase,
-    Range,
-    Suffix,
-    SuffixIgnoreCase,
-    Test,
-    Text,
-    Value,
-    Wildcard,
-    ip_address,
-    wildcard_regex,
-)
+import msgspec
 
-MEMO_MAX = 2048
+from router.core.operators import Absent, AnythingBut, Exists, OddNumber, Test, number, whole_number
+from router.core.ruletable_lookup import STEP_TESTS, Rows, TooManySteps, ValueLookup, rows_of
+
+STEPS_MAX = 1_000_000
+"""Matching one event takes no more steps: a value looked up, an array element, a test or a binding tried."""
+MEMO_ENTRIES_MAX = 1024
+"""Of one field; then its memo starts anew."""
+MEMO_BYTES_MAX = 16 * 2**20
+"""Of one table, estimated; then all its memos start anew."""
 MEMO_KEY_CHARS_MAX = 256
-"""Longer strings are matched anew each time, so that a memo's size stays bounded."""
+"""Longer strings are matched anew each time."""
+NAMES_BYTES_MAX = 256 * 2**10
+"""Of one field whose answers are all known beforehand."""
 
-Rules = int
-"""A set of rules, one bit each."""
-
-_Regex = Callable[[str], Match[str] | None]
-
-
-class _Cut:
-    """Rules by a beginning (or an end) of fixed length: one dictionary look-up per length in use."""
-
-    __slots__ = ("_by_length", "_lengths", "_suffix")
-
-    def __init__(self, *, suffix: bool) -> None:
-        self._suffix = suffix
-        self._by_length: dict[int, dict[str, Rules]] = {}
-        self._lengths: list[tuple[int, dict[str, Rules]]] = []
-
-    def add(self, text: str, rules: Rules) -> None:
-        same_length = self._by_length.setdefault(len(text), {})
-        same_length[text] = same_length.get(text, 0) | rules
-        self._lengths = sorted(self._by_length.items(), key=lambda item: item[0])
-
-    def find(self, value: str) -> Rules:
-        found = 0
-        size = len(value)
-        for length, rules in self._lengths:
-            if length > size:
-                break
-            found |= rules.get(value[size - length :] if self._suffix else value[:length], 0)
-        return found
-
-    def find_ignoring_case(self, value: str) -> Rules:
-        """For texts of lower-case ASCII: `value` folds only where it is ASCII."""
-        found = 0
-        size = len(value)
-        for length, rules in self._lengths:
-            if length > size:
-                break
-            cut = value[size - length :] if self._suffix else value[:length]
-            if cut.isascii():
-                found |= rules.get(cut.lower(), 0)
-        return found
+_UNSET = msgspec.UNSET
+_NUMBERS = (int, float)
+_PLAIN_MAX = 2**53
+_encode = msgspec.json.encode
 
 
-class _Wildcards:
-    """Wildcards, sorted by their literal beginning if they have one, else by their literal end."""
+class Steps:
+    """What one event may still cost, and what all memos of a table may still take.
 
-    __slots__ = ("_begins", "_ends", "_rules")
+    `left` counts down with every step; where there may be many, `check` stops the event when there are none left.
+    """
+
+    __slots__ = ("_memos", "_memos_max", "left", "memo_bytes_left")
 
     def __init__(self) -> None:
-        self._rules: dict[tuple[str, ...], Rules] = {}
-        self._begins: dict[int, dict[str, list[tuple[_Regex, Rules]]]] = {}
-        self._ends: dict[int, dict[str, list[tuple[_Regex, Rules]]]] = {}
+        self.left = 0
+        self.memo_bytes_left = MEMO_BYTES_MAX
+        self._memos: list[ref[Memo]] = []
+        self._memos_max = 64
 
-    def add(self, parts: tuple[str, ...], rules: Rules) -> None:
-        self._rules[parts] = self._rules.get(parts, 0) | rules
+    def check(self) -> None:
+        """Raise TooManySteps if the event has had its steps."""
+        if self.left < 0:
+            raise TooManySteps(f"expected an event that is matched in {STEPS_MAX} steps, got one that takes more")
 
-    def freeze(self) -> None:
-        for parts, rules in self._rules.items():
-            ends = not parts[0]
-            literal = parts[-1] if ends else parts[0]
-            side = self._ends if ends else self._begins
-            side.setdefault(len(literal), {}).setdefault(literal, []).append((wildcard_regex(parts), rules))
+    def watch(self, memo: "Memo") -> None:
+        """Count the memo in for as long as it is in use."""
+        self._memos.append(ref(memo))
+        if len(self._memos) > self._memos_max:
+            self._memos = [watched for watched in self._memos if watched() is not None]
+            self._memos_max = 64 + 2 * len(self._memos)
 
-    def find(self, value: str) -> Rules:
-        found = 0
-        size = len(value)
-        for length, by_text in self._begins.items():
-            for regex, rules in by_text.get(value[:length], ()):
-                if found | rules != found and regex(value):
-                    found |= rules
-        for length, by_text in self._ends.items():
-            if length <= size:
-                for regex, rules in by_text.get(value[size - length :], ()):
-                    if found | rules != found and regex(value):
-                        found |= rules
-        return found
+    def forget(self) -> None:
+        """Let all memos start anew."""
+        self.memo_bytes_left = MEMO_BYTES_MAX
+        for watched in self._memos:
+            memo = watched()
+            if memo is not None:
+                memo.forget()
 
 
-class _Intervals:
-    """Rules by ranges of numbers: one binary search finds the point, or the gap between two points, of a value."""
+class Memo(dict[Any, Rows]):
+    """The answers of one index by value; what is not there yet is asked for and kept. UNSET is the missing field.
 
-    __slots__ = ("_points", "_ranges", "_slots")
+    Raises TypeError for an array or an object, which are no values. Where `splits_bools` is set, `True` and `False`
+    must not be looked up here: they would find the answers of 1 and 0 (`FieldIndex.of`). A memo that has overflowed
+    keeps only every sixteenth new answer: values that come often are soon back, others cost less.
+    """
 
-    def __init__(self) -> None:
-        self._ranges: list[tuple[float | None, bool, float | None, bool, Rules]] = []
-        self._points: list[float] = []
-        self._slots: list[Rules] = [0]
+    __slots__ = ("__weakref__", "_entry_bytes", "_index", "_overflowed", "_steps", "_turn")
 
-    def add(self, test: Range | AddressRange, rule: Rules) -> None:
-        if isinstance(test, AddressRange):
-            self._ranges.append((test.low, False, test.high, False, rule))
+    def __init__(self, index: "FieldIndex", steps: Steps, width: int) -> None:
+        super().__init__()
+        self._index = index
+        self._steps = steps
+        self._entry_bytes = 160 + (width >> 3)
+        self._overflowed = False
+        self._turn = 0
+        steps.watch(self)
+        self.forget()
+
+    def forget(self) -> None:
+        self.clear()
+        self[_UNSET] = self._index.absent
+
+    def __missing__(self, value: Any) -> Rows:
+        index, steps = self._index, self._steps
+        steps.left -= 1
+        kind = type(value)
+        if kind is str:
+            rows = index.of_text(value)
+            if self._overflowed:
+                self._turn = (self._turn + 1) & 15
+                if self._turn:
+                    return rows
+            if len(value) > MEMO_KEY_CHARS_MAX:
+                return rows
+        elif kind is bytes:
+            return index.of_decimal(value)
         else:
-            self._ranges.append((test.low, test.low_open, test.high, test.high_open, rule))
-
-    def freeze(self) -> None:
-        """Slot 2i+1 is the i-th point itself, slot 2i the gap below it, the last slot the gap above all."""
-        self._points = sorted({bound for one in self._ranges for bound in (one[0], one[2]) if bound is not None})
-        slot = {point: 2 * at + 1 for at, point in enumerate(self._points)}
-        above = 2 * len(self._points)
-        spans: dict[Rules, list[tuple[int, int]]] = {}
-        for low, low_open, high, high_open, rule in self._ranges:
-            first = 0 if low is None else slot[low] + low_open
-            last = above if high is None else slot[high] - high_open
-            spans.setdefault(rule, []).append((first, last))
-        flips = [0] * (above + 2)
-        for rule, of_rule in spans.items():
-            reached = -1
-            for first, last in sorted(of_rule):
-                if last > reached:
-                    flips[max(first, reached + 1)] ^= rule
-                    flips[last + 1] ^= rule
-                    reached = last
-        self._slots = list(accumulate(flips[:-1], xor))
-
-    def find(self, value: float) -> Rules:
-        points = self._points
-        at = bisect_left(points, value)
-        return self._slots[2 * at + 1 if at < len(points) and points[at] == value else 2 * at]
-
-
-class _ValueIndex:
-    """Which rules have a test that holds for a value; used for the tests of a field and for what it excludes."""
-
-    __slots__ = (
-        "_addresses",
-        "_begins",
-        "_begins_folded",
-        "_constants",
-        "_ends",
-        "_ends_folded",
-        "_folded",
-        "_has_addresses",
-        "_numbers",
-        "_one_by_one",
-        "_ranges",
-        "_texts",
-        "_wildcards",
-    )
-
-    def __init__(self) -> None:
-        self._texts: dict[str, Rules] = {}
-        self._folded: dict[str, Rules] = {}
-        self._begins = _Cut(suffix=False)
-        self._ends = _Cut(suffix=True)
-        self._begins_folded = _Cut(suffix=False)
-        self._ends_folded = _Cut(suffix=True)
-        self._wildcards = _Wildcards()
-        self._one_by_one: dict[Test, Rules] = {}
-        self._numbers: dict[float | OddNumber, Rules] = {}
-        self._ranges = _Intervals()
-        self._constants: dict[bool | None, Rules] = {}
-        self._addresses = {4: _Intervals(), 6: _Intervals()}
-        self._has_addresses = False
-
-    def add(self, test: Test, rule: Rules) -> None:
-        match test:
-            case Text(text):
-                self._texts[text] = self._texts.get(text, 0) | rule
-            case Prefix(text):
-                self._begins.add(text, rule)
-            case Suffix(text):
-                self._ends.add(text, rule)
-            case EqualsIgnoreCase(text) if text.isascii():
-                self._folded[text.lower()] = self._folded.get(text.lower(), 0) | rule
-            case PrefixIgnoreCase(text) if text.isascii():
-                self._begins_folded.add(text.lower(), rule)
-            case SuffixIgnoreCase(text) if text.isascii():
-                self._ends_folded.add(text.lower(), rule)
-            case Wildcard(parts):
-                self._wildcards.add(parts, rule)
-            case Number(number):
-                self._numbers[number] = self._numbers.get(number, 0) | rule
-            case Range():
-                self._ranges.add(test, rule)
-            case Constant(value):
-                self._constants[value] = self._constants.get(value, 0) | rule
-            case AddressRange(version):
-                self._addresses[version].add(test, rule)
-                self._has_addresses = True
-            case _:
-                self._one_by_one[test] = self._one_by_one.get(test, 0) | rule
-
-    def freeze(self) -> None:
-        self._wildcards.freeze()
-        self._ranges.freeze()
-        for addresses in self._addresses.values():
-            addresses.freeze()
-
-    def of_text(self, value: str) -> Rules:
-        found = self._texts.get(value, 0) | self._begins.find(value) | self._ends.find(value)
-        if self._folded and value.isascii():
-            found |= self._folded.get(value.lower(), 0)
-        found |= self._begins_folded.find_ignoring_case(value) | self._ends_folded.find_ignoring_case(value)
-        found |= self._wildcards.find(value)
-        if self._has_addresses:
-            address = ip_address(value)
-            if address is not None:
-                found |= self._addresses[address[0]].find(address[1])
-        return found | self._tried(value) if self._one_by_one else found
-
-    def of_other(self, value: float | OddNumber | bool | None) -> Rules:
-        if type(value) is float:
-            found = self._numbers.get(value, 0) | self._ranges.find(value)
-        elif type(value) is OddNumber:
-            found = self._numbers.get(value, 0)
+            rows = index.answer(value)
+            if kind is bool:
+                if index.splits_bools:
+                    return rows
+            elif kind in _NUMBERS and not -_PLAIN_MAX < value < _PLAIN_MAX:
+                # As keys, an int and a float of this size may be equal, and yet have other answers.
+                return rows
+        if rows == index.indifferent:
+            # Most values satisfy nothing of their own: those share one int.
+            rows = index.indifferent
+            steps.memo_bytes_left -= 160
         else:
-            found = self._constants.get(value, 0)  # type: ignore[arg-type]
-        return found | self._tried(value) if self._one_by_one else found
-
-    def _tried(self, value: Value) -> Rules:
-        found = 0
-        for test, rules in self._one_by_one.items():
-            if found | rules != found and test.holds(value):
-                found |= rules
-        return found
+            steps.memo_bytes_left -= self._entry_bytes
+        if len(self) >= MEMO_ENTRIES_MAX:
+            self._overflowed = True
+            self.forget()
+        self[value] = rows
+        if steps.memo_bytes_left < 0:
+            steps.forget()
+        return rows
 
 
 class FieldIndex:
-    """The conditions that rules set on one path.
+    """The conditions that rows set on one path.
 
-    `absent` is the answer for a field without a value. Every answer includes `indifferent`, the rules that set no
-    condition on this path, so that the answers of all fields can be intersected.
+    `absent` is the answer for a field without a value. Every answer includes `indifferent`, the rows that set no
+    condition on this path, so that the answers of all fields can be intersected. `here` are the others, `absence` those
+    with `exists: false`.
+
+    Where a field is asked for names alone, `names` has the answers for all that are asked for, and `other` is the
+    answer for every other value; then no memo is needed. `only` is the one text that all rows ask for, if they do.
     """
 
-    __slots__ = ("_excluded", "_excluding", "_memo", "_positive", "_present", "absent", "indifferent", "path")
+    __slots__ = (
+        "_excluded",
+        "_excluded_parts",
+        "_excluding",
+        "_positive",
+        "_positive_parts",
+        "_present",
+        "_steps",
+        "absence",
+        "absent",
+        "here",
+        "indifferent",
+        "memo",
+        "names",
+        "only",
+        "other",
+        "path",
+        "splits_bools",
+    )
 
-    def __init__(self, path: str, conditions: Iterable[tuple[Rules, Sequence[Test]]], everything: Rules) -> None:
-        """`conditions` are (the rule's bit, its tests)."""
+    memo: Memo
+
+    def __init__(self, path: str, steps: Steps) -> None:
+        """An empty index; `fill` does the work."""
         self.path = path
-        self._positive = _ValueIndex()
-        self._excluded = _ValueIndex()
-        self._excluding = 0
-        self._present = 0
-        self._memo: dict[str, Rules] = {}
-        here = 0
-        absent = 0
-        for rule, tests in conditions:
-            here |= rule
-            anything_buts = [test for test in tests if isinstance(test, AnythingBut)]
+        self._steps = steps
+        self._positive = ValueLookup()
+        self._excluded = ValueLookup()
+        self._positive_parts: list[Callable[[str], Rows]] = []
+        self._excluded_parts: list[Callable[[str], Rows]] = []
+        self._excluding: Rows = 0
+        self._present: Rows = 0
+        self.absence: Rows = 0
+        self.absent: Rows = 0
+        self.here: Rows = 0
+        self.indifferent: Rows = 0
+        self.splits_bools = False
+        self.names: dict[Any, Rows] | None = None
+        self.other: Rows = 0
+        self.only: str | None = None
+
+    def fill(self, conditions: Iterable[tuple[int, Sequence[Test]]], everything: Rows) -> Iterator[None]:
+        """Take in (row, its tests), pausing often; complete when the iterator has ended."""
+        here: list[int] = []
+        absence: list[int] = []
+        present: list[int] = []
+        excluding: list[int] = []
+        done = 0
+        for row, tests in conditions:
+            here.append(row)
+            anything_buts = [test for test in tests if type(test) is AnythingBut]
             for test in tests:
-                if isinstance(test, Exists):
-                    self._present |= rule
-                elif isinstance(test, Absent):
-                    absent |= rule
-                elif not isinstance(test, AnythingBut):
-                    self._positive.add(test, rule)
+                if type(test) is Exists:
+                    present.append(row)
+                elif type(test) is Absent:
+                    absence.append(row)
+                elif type(test) is not AnythingBut:
+                    self._positive.add(test, row)
             if len(anything_buts) == 1:
-                self._excluding |= rule
+                excluding.append(row)
                 for excluded in anything_buts[0].tests:
-                    self._excluded.add(excluded, rule)
+                    self._excluded.add(excluded, row)
             else:
                 for test in anything_buts:
-                    self._positive.add(test, rule)
-        self.indifferent = everything & ~here
-        self._present |= self.indifferent
-        self.absent = absent | self.indifferent
-        self._positive.freeze()
-        self._excluded.freeze()
+                    self._positive.add(test, row)
+            done += len(tests)
+            if done > STEP_TESTS:
+                done = 0
+                yield
+        self.here = rows_of(here)
+        self.absence = rows_of(absence)
+        self.indifferent = everything & ~self.here
+        self.absent = self.absence | self.indifferent
+        self._present = rows_of(present) | self.indifferent
+        self._excluding = rows_of(excluding)
+        yield
+        width = everything.bit_length()
+        for part in (self._positive, self._excluded):
+            yield from part.freeze(width, self._steps)
+        self._positive_parts = self._positive.text_parts
+        self._excluded_parts = self._excluded.text_parts
+        self.splits_bools = self.answer(True) != self.answer(1) or self.answer(False) != self.answer(0)
+        self.memo = Memo(self, self._steps, width)
+        self._name(width)
 
-    def of_text(self, value: str) -> Rules:
-        """The rules satisfied by the string `value`."""
-        known = self._memo.get(value)
-        if known is not None:
-            return known
-        found = self._present | self._positive.of_text(value)
+    def _name(self, width: int) -> None:
+        """Set `names` where that is the whole answer and takes little."""
+        if not (self._positive.only_names and self._excluded.only_names):
+            return
+        texts = [*self._positive.texts.sets, *self._excluded.texts.sets]
+        complete = self._positive.texts.complete and self._excluded.texts.complete
+        if complete and len(texts) * (width >> 3) <= NAMES_BYTES_MAX:
+            self.names = {text: self.of_text(text) for text in texts}
+            self.names[None] = self.answer(None)
+            self.names[_UNSET] = self.absent
+            self.other = self._present | self._excluding
+            if len(texts) == 1 and self.names[texts[0]].bit_count() == width:
+                self.only = texts[0]
+
+    def of_text(self, value: str) -> Rows:
+        """The rows satisfied by a string, computed anew."""
+        found = self._present
+        for part in self._positive_parts:
+            found |= part(value)
         if self._excluding:
-            found |= self._excluding & ~self._excluded.of_text(value)
-        if len(value) <= MEMO_KEY_CHARS_MAX:
-            if len(self._memo) >= MEMO_MAX:
-                self._memo.clear()
-            # Most values satisfy nothing of their own: those share one int.
-            self._memo[value] = self.indifferent if found == self.indifferent else found
+            excluded = 0
+            for part in self._excluded_parts:
+                excluded |= part(value)
+            found |= self._excluding & ~excluded
         return found
 
-    def of(self, value: Value) -> Rules:
-        """The rules satisfied by any kind of value."""
-        if isinstance(value, str):
+    def of_decimal(self, text: bytes) -> Rows:
+        """The rows satisfied by a number with this text, computed anew."""
+        near = float(text)
+        value: float | OddNumber = near if _encode(near) == text else number(text.decode())
+        return self._of_other(value)
+
+    def _of_other(self, value: float | OddNumber | bool | None) -> Rows:
+        found = self._present | self._positive.of_other(value, self._steps)
+        if self._excluding:
+            found |= self._excluding & ~self._excluded.of_other(value, self._steps)
+        return found
+
+    def answer(self, value: Any) -> Rows:
+        """The rows satisfied by a leaf value of any kind, computed anew; TypeError for arrays and objects."""
+        kind = type(value)
+        if kind is str:
             return self.of_text(value)
-        found = self._present | self._positive.of_other(value)
-        if self._excluding:
-            found |= self._excluding & ~self._excluded.of_other(value)
+        if kind is bytes:
+            return self.of_decimal(value)
+        if kind is int:
+            value = whole_number(value)
+        elif kind is not float and kind is not OddNumber and kind is not bool and value is not None:
+            raise TypeError(f"expected a leaf value, got {kind.__name__}")
+        return self._of_other(value)
+
+    def of(self, value: Any) -> Rows:
+        """The same from the memo, where it may be asked."""
+        return self.answer(value) if type(value) is bool and self.splits_bools else self.memo[value]
+
+    def of_any(self, values: Sequence[Any]) -> Rows:
+        """The rows satisfied by any of the leaf values, of which there is at least one."""
+        found = 0
+        distinct = set(values)
+        if len(distinct) > 2 and not self._excluding:
+            decimals = [value for value in distinct if type(value) is bytes]
+            if len(decimals) > 2:
+                found = self._of_decimals(decimals)
+                distinct.difference_update(decimals)
+        for value in distinct:
+            found |= self.of(value)
+            self._steps.check()
+        if self.splits_bools:
+            # In the set, True hides behind 1 and False behind 0.
+            for value in values:
+                if value is True or value is False:
+                    found |= self.answer(value)
+                elif value == 0 or value == 1:
+                    found |= self.of(value)
         return found
+
+    def _of_decimals(self, texts: Sequence[bytes]) -> Rows:
+        """The rows that any of the numbers satisfies; whether doubles hold their texts is asked for all at once."""
+        self._steps.left -= len(texts)
+        near = list(map(float, texts))
+        found = self._present
+        if _encode(near) != b"[" + b",".join(texts) + b"]":
+            values = [number(text.decode()) for text in texts]
+            near = [value for value in values if type(value) is float]
+            for value in values:
+                if type(value) is OddNumber:
+                    found |= self._positive.of_other(value, self._steps)
+        return found | self._positive.of_numbers(set(near), self._steps)

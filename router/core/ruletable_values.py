@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from router.core.operators import Absent, Value, number
 from router.core.pattern import Branch, Field, Pattern
 from router.core.pattern_json import JsonReader, JsonSyntaxError, Token
+from router.core.ruletable_lookup import StepsLeft, TooManySteps
 
 DEPTH_MAX = 1000
 
@@ -25,6 +26,10 @@ Place = tuple[tuple[int, int], ...]
 Values = Mapping[str, list[tuple[Value, Place]]]
 
 
+BINDINGS_MAX = 1_000_000
+"""Bindings tried for one look at one event where the caller sets no bound of its own."""
+
+
 class NotAnObject(ValueError):
     """The text is not one JSON object in strict JSON; the message says what is wrong."""
 
@@ -32,7 +37,9 @@ class NotAnObject(ValueError):
 def decode_object(text: str) -> dict[str, Any]:
     """The object with numbers as `Value`s, or NotAnObject."""
     try:
-        decoded = _decode_deep(text) if may_be_too_deep(text) else _decoder.decode(text)
+        decoded = _decoder.decode(text)
+        if may_be_too_deep(text):
+            _check_depth(decoded)
     except RecursionError:
         decoded = _decode_deep(text)
     except json.JSONDecodeError as error:
@@ -44,6 +51,18 @@ def decode_object(text: str) -> dict[str, Any]:
 
 def may_be_too_deep(text: str) -> bool:
     return len(text) > 2 * DEPTH_MAX and text.count("{") + text.count("[") > DEPTH_MAX
+
+
+def _check_depth(decoded: Any) -> None:
+    """Level by level: the decoder's own limit is the interpreter's, which may be above DEPTH_MAX."""
+    level = [decoded]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > DEPTH_MAX:
+            raise NotAnObject(f"expected nesting up to {DEPTH_MAX}, got more")
+        inner = [value.values() if type(value) is dict else value for value in level if type(value) in (dict, list)]
+        level = [value for values in inner for value in values if type(value) in (dict, list)]
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -126,19 +145,33 @@ class Paths:
         return found
 
 
-def pattern_matches(pattern: Pattern, values: Values) -> bool:
-    return any(branch_matches(branch, values) for branch in pattern.branches)
+class _Bindings:
+    """The default bound."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = BINDINGS_MAX
 
 
-def branch_matches(branch: Branch, values: Values) -> bool:
+def pattern_matches(pattern: Pattern, values: Values, steps: StepsLeft | None = None) -> bool:
+    """Whether one branch matches; TooManySteps as for `branch_matches`."""
+    steps = steps or _Bindings()
+    return any(branch_matches(branch, values, steps) for branch in pattern.branches)
+
+
+def branch_matches(branch: Branch, values: Values, steps: StepsLeft | None = None) -> bool:
     """Whether every field of the branch is satisfied, all within the same elements of the arrays they share.
 
     Fields bind array elements in the order of their paths, and a field that must not exist is looked for in the
-    elements bound before it only; both as the engine does.
+    elements bound before it only; both as the engine does. A step is a value tested or a binding tried; TooManySteps
+    when there are none left.
     """
+    steps = steps or _Bindings()
     choices: list[tuple[Field, list[Place], bool]] = []
     for field in branch:
         here = values.get(field.path, ())
+        _spend(steps, len(here))
         holding = [place for value, place in here if any(test.holds(value) for test in field.tests)]
         absence_counts = any(type(test) is Absent for test in field.tests)
         if not here:
@@ -151,13 +184,19 @@ def branch_matches(branch: Branch, values: Values) -> bool:
             return False
         else:
             choices.append((field, holding, absence_counts))
-    return not choices or _consistent(choices, values)
+    return not choices or _consistent(choices, values, steps)
+
+
+def _spend(steps: StepsLeft, count: int) -> None:
+    steps.left -= count
+    if steps.left < 0:
+        raise TooManySteps("expected an event that is matched in the steps that one event may take, got one of more")
 
 
 _Bound = frozenset[tuple[int, int]]
 
 
-def _consistent(choices: list[tuple[Field, list[Place], bool]], values: Values) -> bool:
+def _consistent(choices: list[tuple[Field, list[Place], bool]], values: Values, steps: StepsLeft) -> bool:
     """Follows the fields in order with all sets of bound elements that are still possible.
 
     Elements of arrays that no later field stands in are forgotten, which keeps the sets few.
@@ -169,10 +208,10 @@ def _consistent(choices: list[tuple[Field, list[Place], bool]], values: Values) 
     needed_after.reverse()
     states: set[_Bound] = {frozenset()}
     for (field, holding, absence_counts), needed in zip(choices, needed_after[1:], strict=True):
-        after = _bind(states, set(holding), needed)
+        after = _bind(states, set(holding), needed, steps)
         if absence_counts:
             present = {place for _, place in values[field.path]}
-            bindable = _bindable(states, present)
+            bindable = {state for state, _ in _agreeing(states, present, steps)}
             after |= {_kept(state, needed) for state in states if state not in bindable}
         if not after:
             return False
@@ -184,15 +223,11 @@ def _kept(state: Iterable[tuple[int, int]], needed: frozenset[int]) -> _Bound:
     return frozenset(element for element in state if element[0] in needed)
 
 
-def _bind(states: set[_Bound], places: set[Place], needed: frozenset[int]) -> set[_Bound]:
-    return {_kept({*state, *place}, needed) for state, place in _agreeing(states, places)}
+def _bind(states: set[_Bound], places: set[Place], needed: frozenset[int], steps: StepsLeft) -> set[_Bound]:
+    return {_kept({*state, *place}, needed) for state, place in _agreeing(states, places, steps)}
 
 
-def _bindable(states: set[_Bound], places: set[Place]) -> set[_Bound]:
-    return {state for state, _ in _agreeing(states, places)}
-
-
-def _agreeing(states: set[_Bound], places: set[Place]) -> Iterable[tuple[_Bound, Place]]:
+def _agreeing(states: set[_Bound], places: set[Place], steps: StepsLeft) -> Iterable[tuple[_Bound, Place]]:
     """The pairs that name no two elements of one array; joined on the arrays in which both stand."""
     by_arrays: dict[frozenset[int], list[Place]] = {}
     for place in places:
@@ -202,10 +237,12 @@ def _agreeing(states: set[_Bound], places: set[Place]) -> Iterable[tuple[_Bound,
         states_by_arrays.setdefault(frozenset(array for array, _ in state), []).append(state)
     for state_arrays, some_states in states_by_arrays.items():
         for place_arrays, some_places in by_arrays.items():
+            _spend(steps, 1 + len(some_states) + len(some_places))
             shared = state_arrays & place_arrays
             joined: dict[_Bound, list[Place]] = {}
             for place in some_places:
                 joined.setdefault(_kept(place, shared), []).append(place)
             for state in some_states:
                 for place in joined.get(_kept(state, shared), ()):
+                    _spend(steps, 1)
                     yield state, place

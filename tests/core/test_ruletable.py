@@ -27,33 +27,34 @@ def table(*patterns: str) -> RuleTable[int]:
     return RuleTable.build([(number, parse(pattern)) for number, pattern in enumerate(patterns)])
 
 
-def test_keys_come_in_build_order_each_once() -> None:
+def test_keys_come_each_once_and_in_an_order_that_only_the_rules_decide() -> None:
     rules = table(
         '{"source": ["shop"]}', '{"source": ["x"]}', '{"$or": [{"source": ["shop"]}, {"account": [{"exists": true}]}]}'
     )
-    assert rules.match(event()) == [0, 2]
+    assert list(rules.match(event())) == [0, 2]
+    assert list(rules.match_json(envelope(event()))) == [0, 2]
 
 
 def test_every_envelope_field_is_matched() -> None:
     fields = ["version", "id", "detail-type", "source", "account", "time", "region"]
     rules = table(*(f'{{"{field}": [{{"exists": true}}]}}' for field in fields), '{"version": ["0"]}')
-    assert rules.match(event()) == list(range(len(fields) + 1))
+    assert list(rules.match(event())) == list(range(len(fields) + 1))
 
 
 def test_resources_match_by_any_of_them_and_no_resources_are_absent() -> None:
     rules = table(
         '{"resources": ["b"]}', '{"resources": [{"exists": false}]}', '{"resources": [{"anything-but": "a"}]}'
     )
-    assert rules.match(event(resources=("a", "b"))) == [0, 2]
-    assert rules.match(event()) == [1]
-    assert rules.match(event(resources=("a",))) == []
+    assert list(rules.match(event(resources=("a", "b")))) == [0, 2]
+    assert list(rules.match(event())) == [1]
+    assert list(rules.match(event(resources=("a",)))) == []
 
 
 def test_only_a_replayed_event_has_a_replay_name() -> None:
     rules = table('{"replay-name": [{"exists": true}]}', '{"replay-name": [{"exists": false}]}')
-    assert rules.match(event(replay="monday")) == [0]
-    assert rules.match(event()) == [1]
-    assert rules.match(event('{"a.b": [{"c": 1}]}')) == [1]
+    assert list(rules.match(event(replay="monday"))) == [0]
+    assert list(rules.match(event())) == [1]
+    assert list(rules.match(event('{"a.b": [{"c": 1}]}'))) == [1]
 
 
 def test_fields_that_no_event_has_are_absent() -> None:
@@ -63,7 +64,7 @@ def test_fields_that_no_event_has_are_absent() -> None:
         '{"other": [1]}',
         '{"detail": ["x"]}',
     )
-    assert rules.match(event()) == [0, 1]
+    assert list(rules.match(event())) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,8 @@ def test_a_field_is_found_however_the_detail_is_shaped(detail: str) -> None:
         '{"detail": {"a": {"b": ["n"]}}}',
         '{"detail": {"a": {"b": [{"exists": true}]}}}',
     )
-    assert rules.match(event(detail)) == [0, 2]
-    assert rules.match_json(envelope(event('{"a": {"b": "x"}}'))) == [0, 2]
+    assert list(rules.match(event(detail))) == [0, 2]
+    assert list(rules.match_json(envelope(event('{"a": {"b": "x"}}')))) == [0, 2]
 
 
 def test_a_field_can_be_a_leaf_for_one_rule_and_an_object_for_another() -> None:
@@ -89,17 +90,17 @@ def test_a_field_can_be_a_leaf_for_one_rule_and_an_object_for_another() -> None:
         '{"detail": {"a": [1.5]}}',
         '{"detail": {"a": {"b": [{"exists": false}]}}}',
     )
-    assert rules.match(event('{"a": "x"}')) == [0, 3]
-    assert rules.match(event('{"a": ["x", {"b": "x"}]}')) == [0, 1]
-    assert rules.match(event('{"a": {"b": "x"}}')) == [1]
-    assert rules.match(event('{"a": 1.5}')) == [2, 3]
-    assert rules.match(event('{"a": [["x"]]}')) == [0, 3]
+    assert list(rules.match(event('{"a": "x"}'))) == [0, 3]
+    assert list(rules.match(event('{"a": ["x", {"b": "x"}]}'))) == [0, 1]
+    assert list(rules.match(event('{"a": {"b": "x"}}'))) == [1]
+    assert list(rules.match(event('{"a": 1.5}'))) == [2, 3]
+    assert list(rules.match(event('{"a": [["x"]]}'))) == [0, 3]
 
 
 def test_array_consistency_reaches_from_detail_to_its_arrays() -> None:
     rules = table('{"source": ["shop"], "detail": {"p": {"x": [1], "y": [2]}}}', '{"detail": {"p": {"x": [1]}}}')
-    assert rules.match(event('{"p": [{"x": 1, "y": 9}, {"x": 9, "y": 2}]}')) == [1]
-    assert rules.match(event('{"p": [{"x": 1, "y": 2}]}')) == [0, 1]
+    assert list(rules.match(event('{"p": [{"x": 1, "y": 9}, {"x": 9, "y": 2}]}'))) == [1]
+    assert list(rules.match(event('{"p": [{"x": 1, "y": 2}]}'))) == [0, 1]
 
 
 INVALID = [
@@ -138,28 +139,28 @@ def test_numbers_beyond_a_double_are_valid_and_match_by_their_text_only(number: 
         '{"detail": {"a": [{"numeric": ["<", 1e300]}]}}',
         f'{{"detail": {{"a": [{number}]}}}}',
     )
-    assert rules.match(event(f'{{"a": {number}}}')) == [0, 2]
-    assert rules.match(event(f'{{"a": {number}1}}')) == [0]
-    assert table().match(event(f'{{"z": {number}}}')) == []
+    assert list(rules.match(event(f'{{"a": {number}}}'))) == [0, 2]
+    assert list(rules.match(event(f'{{"a": {number}1}}'))) == [0]
+    assert list(table().match(event(f'{{"z": {number}}}'))) == []
 
 
 def test_nesting_up_to_a_thousand_is_valid() -> None:
     rules = table('{"detail": {"b": [1]}}')
-    assert rules.match(event('{"a": ' + "[" * 999 + "]" * 999 + ', "b": 1}')) == [0]
-    assert rules.match(event('{"a":' * 999 + "{}" + "}" * 998 + ', "b": 1}')) == [0]
+    assert list(rules.match(event('{"a": ' + "[" * 999 + "]" * 999 + ', "b": 1}'))) == [0]
+    assert list(rules.match(event('{"a":' * 999 + "{}" + "}" * 998 + ', "b": 1}'))) == [0]
 
 
 def test_an_empty_table_matches_nothing() -> None:
-    assert table().match(event('{"a": 1}')) == []
-    assert table().match_json('{"a": 1}') == []
+    assert list(table().match(event('{"a": 1}'))) == []
+    assert list(table().match_json('{"a": 1}')) == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", 'q\\"q', "b\\\\b", "\\u0001", "\\ud800", "ключ", "a/b"])
 def test_every_name_can_be_a_field(name: str) -> None:
     rules = table(f'{{"{name}": ["x"]}}', f'{{"k": {{"{name}": ["x"]}}}}', '{"k": {"z": ["x"]}}')
-    assert rules.match_json(f'{{"{name}": "x"}}') == [0]
-    assert rules.match_json(f'{{"k": {{"{name}": "x"}}}}') == [1]
-    assert rules.match_json('{"k": {"z": "x"}}') == [2]
+    assert list(rules.match_json(f'{{"{name}": "x"}}')) == [0]
+    assert list(rules.match_json(f'{{"k": {{"{name}": "x"}}}}')) == [1]
+    assert list(rules.match_json('{"k": {"z": "x"}}')) == [2]
 
 
 def test_a_dotted_key_written_with_escapes_is_seen() -> None:
@@ -172,16 +173,16 @@ def test_ten_thousand_rules_on_one_field_pick_the_right_ones() -> None:
     rules = RuleTable.build(
         [(n, parse(f'{{"a": ["v{n}", {{"numeric": [">=", {n}, "<", {n + 2}]}}]}}')) for n in range(10_000)]
     )
-    assert rules.match_json('{"a": "v777"}') == [777]
-    assert rules.match_json('{"a": 5000}') == [4999, 5000]
-    assert rules.match_json('{"a": [5000.5, "v3"]}') == [3, 4999, 5000]
+    assert list(rules.match_json('{"a": "v777"}')) == [777]
+    assert list(rules.match_json('{"a": 5000}')) == [4999, 5000]
+    assert list(rules.match_json('{"a": [5000.5, "v3"]}')) == [3, 4999, 5000]
 
 
 def test_an_index_forgets_and_still_answers() -> None:
     rules = table('{"a": [{"prefix": "v1"}]}', '{"a": [{"anything-but": {"prefix": "v1"}}]}')
     for _ in range(2):
         for n in range(3000):
-            assert rules.match_json(f'{{"a": "v{n}"}}') == [0 if str(n).startswith("1") else 1]
+            assert list(rules.match_json(f'{{"a": "v{n}"}}')) == [0 if str(n).startswith("1") else 1]
 
 
 def test_many_array_elements_bind_in_reasonable_time() -> None:

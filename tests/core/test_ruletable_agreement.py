@@ -1,128 +1,134 @@
-"""The table, each rule alone and the complete matcher give one answer, on rules that share fields and events that
-almost match."""
+"""The rule table gives the oracle's answer: for all rules at once, for each alone, and after any changes, on rules that
+share fields and events that almost match."""
 
-from typing import Any
+import os
+from functools import lru_cache
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from router.core.event import Event, envelope
 from router.core.pattern import Pattern, parse
 from router.core.ruletable import RuleTable
-from router.core.ruletable_values import Paths, decode_object, pattern_matches
+from tests.core.generated import Change, Parts, changes_and_events, rules_and_events, rules_and_parts_of_events
+from tests.oracle import matches
 
-NAMES = st.sampled_from(["a", "b", "c", "a.b", "b.c"])
-STRINGS = st.sampled_from(
-    ["", "a", "A", "ab", "AB", "abc", "ba", "é", "É", "10.0.0.1", "10.0.0.9", "::1", "1", "\ud800"]
+EXAMPLES = {"table": 3500, "each alone": 300, "hub": 700, "changes": 600}
+"""In all at least 5,000 for `make test`; `make test-deep` takes ten turns, so that no turn needs much memory."""
+TURNS = 10 if os.environ.get("CROSSBUS_TEST_DEEP") else 1
+
+
+def examples(name: str) -> settings:
+    """Other ones in every run; a failure prints its texts, shrunk, and is tried again in the next run."""
+    return settings(
+        max_examples=EXAMPLES[name],
+        derandomize=False,
+        print_blob=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+in_turns = pytest.mark.parametrize("turn", range(TURNS))
+
+LONG = '{"x":' * 40 + '["a"]' + "}" * 40
+"""A longer path than a table may want to compile."""
+
+parsed = lru_cache(maxsize=10_000)(parse)
+
+
+def matching(patterns: list[str], event: str) -> list[int]:
+    """The oracle's answer."""
+    return [number for number, pattern in enumerate(patterns) if matches(pattern, event)]
+
+
+def numbered(patterns: list[str]) -> list[tuple[int, Pattern]]:
+    return [(number, parsed(pattern)) for number, pattern in enumerate(patterns)]
+
+
+@in_turns
+@examples("table")
+@given(case=rules_and_events())
+@example(case=(['{"a":{"b":["a"],"c":[{"exists":false}]}}'], ['{"a":[{"b":"a"},{"c":"a"}]}']))
+@example(case=(['{"a":{"c":["a"],"b":[{"exists":false}]}}'], ['{"a":[{"b":"a"},{"c":"a"}]}']))
+@example(case=(['{"a":{"\uff61":["a"],"😀":[{"exists":false}]}}'], ['{"a":[{"\uff61":"a"},{"😀":"a"}]}']))
+@example(case=(['{"a":[true]}', '{"a":[1]}', '{"a":[false,0]}'], ['{"a":1}', '{"a":[true]}', '{"a":0}', '{"a":false}']))
+@example(case=(['{"a":[{"prefix":{"equals-ignore-case":"k"}}]}'], ['{"a":"\u212ax"}', '{"a":"Kx"}']))
+@example(case=(['{"d":{"q\\"":["a"]}}'], ['{"d.q\\"":"a"}', '{"d":{"q\\u0022":"a"}}']))
+@example(
+    case=([LONG], [LONG.replace('["a"]', '"a"'), '{"x.x":' * 20 + '"a"' + "}" * 20, '{"x":[' * 40 + '"a"' + "]}" * 40])
 )
-NUMBERS = st.sampled_from(
-    ["0", "1", "1.0", "-1", "2.5", "1e1", "10", "1e400", "12345678901234567890", "0.12345678901234567890"]
-)
-PLAIN_NUMBERS = st.sampled_from(["0", "1", "1.0", "-1", "2.5", "1e1", "10"])
-
-
-def quoted(text: str) -> str:
-    return '"' + "".join(c if c.isascii() else "".join(f"\\u{u:04x}" for u in [ord(c)]) for c in text) + '"'
-
-
-def listed(items: list[str]) -> str:
-    return "[" + ",".join(items) + "]"
-
-
-def keyed(items: list[tuple[str, str]]) -> str:
-    return "{" + ",".join(f'"{key}":{value}' for key, value in items) + "}"
-
-
-SCALARS = st.one_of(STRINGS.map(quoted), NUMBERS, st.sampled_from(["true", "false", "null"]))
-RANGES = st.sampled_from(
-    [
-        '["=",1]',
-        '["<",2.5]',
-        '["<=",1]',
-        '[">",0]',
-        '[">=",1]',
-        '[">",0,"<",10]',
-        '[">=",-1,"<=",1]',
-        '[">=",1,"<",2.5]',
-    ]
-)
-WILDCARDS = st.sampled_from(["*", "a*", "*b", "a*c", "*a*", "*b*c", "ab", "A*"]).map(quoted)
-NON_EMPTY = STRINGS.filter(bool).map(quoted)
-SUB_FORMS = st.one_of(
-    st.tuples(st.sampled_from(["prefix", "suffix", "equals-ignore-case"]), st.lists(NON_EMPTY, min_size=1, max_size=2)),
-    st.tuples(st.just("wildcard"), st.lists(WILDCARDS, min_size=1, max_size=2)),
-)
-OPERATORS = st.one_of(
-    st.tuples(st.sampled_from(["prefix", "suffix", "equals-ignore-case", "exactly"]), STRINGS.map(quoted)),
-    st.tuples(
-        st.sampled_from(["prefix", "suffix"]), STRINGS.map(lambda text: f'{{"equals-ignore-case":{quoted(text)}}}')
-    ),
-    st.tuples(st.just("wildcard"), WILDCARDS),
-    st.tuples(st.just("numeric"), RANGES),
-    st.tuples(st.just("cidr"), st.sampled_from(['"10.0.0.0/29"', '"10.0.0.0/8"', '"::/64"'])),
-    st.tuples(st.just("exists"), st.sampled_from(["true", "false"])),
-    st.tuples(
-        st.just("anything-but"),
-        st.one_of(
-            STRINGS.map(quoted),
-            PLAIN_NUMBERS,
-            st.lists(STRINGS.map(quoted), min_size=1, max_size=3).map(listed),
-            st.lists(PLAIN_NUMBERS, min_size=1, max_size=3).map(listed),
-            SUB_FORMS.map(lambda form: f'{{"{form[0]}":{listed(form[1])}}}'),
-        ),
-    ),
-).map(lambda operator: f'{{"{operator[0]}":{operator[1]}}}')
-LEAVES = st.lists(st.one_of(SCALARS, OPERATORS), min_size=1, max_size=3).map(listed)
-
-
-def objects(values: st.SearchStrategy[str], at_least: int) -> st.SearchStrategy[str]:
-    return st.lists(st.tuples(NAMES, values), min_size=at_least, max_size=3).map(keyed)
-
-
-FIELDS = objects(st.one_of(LEAVES, objects(st.one_of(LEAVES, objects(LEAVES, 1)), 1)), 1)
-ALTERNATIVES = st.lists(FIELDS, min_size=2, max_size=3).map(lambda branches: f'{{"$or":{listed(branches)}}}')
-PATTERNS = st.one_of(
-    FIELDS,
-    ALTERNATIVES,
-    st.tuples(FIELDS, ALTERNATIVES).map(lambda two: f"{two[0][:-1]},{two[1][1:]}"),
-    st.one_of(FIELDS, ALTERNATIVES).map(lambda fields: f'{{"a":{fields}}}'),
-)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=3).map(listed), objects(inner, 0)), max_leaves=8
-)
-EVENTS = objects(VALUES, 1)
-
-SETTINGS = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def complete_answer(patterns: list[Pattern], event: dict[str, Any]) -> list[int]:
-    values = Paths({field.path for one in patterns for branch in one.branches for field in branch}).values(event)
-    return [number for number, pattern in enumerate(patterns) if pattern_matches(pattern, values)]
-
-
-@SETTINGS
-@given(st.lists(PATTERNS, min_size=1, max_size=6), st.lists(EVENTS, min_size=1, max_size=4))
-@example(['{"a":{"b":["a"],"c":[{"exists":false}]}}'], ['{"a":[{"b":"a"},{"c":"a"}]}'])
-@example(['{"a":{"c":["a"],"b":[{"exists":false}]}}'], ['{"a":[{"b":"a"},{"c":"a"}]}'])
-def test_the_table_agrees_with_the_complete_matcher_and_with_each_rule_alone(
-    texts: list[str], events: list[str]
-) -> None:
-    patterns = [parse(text) for text in texts]
-    table = RuleTable.build(enumerate(patterns))
-    again = RuleTable.build(reversed(list(enumerate(patterns))))
-    alone = [RuleTable.build([(number, pattern)]) for number, pattern in enumerate(patterns)]
+def test_the_table_agrees_with_the_oracle(turn: int, case: tuple[list[str], list[str]]) -> None:
+    patterns, events = case
+    table = RuleTable.build(numbered(patterns))
     for event in events:
-        expected = complete_answer(patterns, decode_object(event))
-        assert table.match_json(event) == expected
-        assert again.match_json(event) == expected[::-1]
+        expected = matching(patterns, event)
+        assert sorted(table.match_json(event)) == expected
+        assert sorted(table.match_json(event.encode())) == expected
+
+
+@in_turns
+@examples("each alone")
+@given(case=rules_and_events())
+def test_rules_match_alone_and_in_any_order_as_they_do_together(turn: int, case: tuple[list[str], list[str]]) -> None:
+    patterns, events = case
+    rules = numbered(patterns)
+    backwards = RuleTable.build(reversed(rules))
+    alone = [RuleTable.build([rule]) for rule in rules]
+    for event in events:
+        expected = matching(patterns, event)
+        assert sorted(backwards.match_json(event)) == expected
         assert [number for rule in alone for number in rule.match_json(event)] == expected
 
 
-@settings(SETTINGS, max_examples=150)
-@given(st.lists(PATTERNS, min_size=1, max_size=5), EVENTS, STRINGS.filter(str.isascii))
-def test_an_event_of_the_hub_matches_as_its_envelope_does(texts: list[str], detail: str, source: str) -> None:
-    patterns = [parse(f'{{"detail":{text}}}') for text in texts]
-    patterns.append(parse(f'{{"source":[{quoted(source)}],"detail":{texts[0]}}}'))
-    table = RuleTable.build(enumerate(patterns))
-    event = Event("e-1", "t", source, "111111111111", "2026-11-23T10:00:00Z", "us-east-1", ("r",), detail)
-    assert table.match(event) == table.match_json(envelope(event))
+@in_turns
+@examples("hub")
+@given(case=rules_and_parts_of_events())
+def test_an_event_of_the_hub_matches_as_its_envelope_does(turn: int, case: tuple[list[str], list[Parts]]) -> None:
+    patterns, events = case
+    rules = numbered(patterns)
+    table = RuleTable.build(rules)
+    changed = RuleTable.build(rules[:2]).with_rules(rules[2:]).without([0])
+    for parts in events:
+        source, detail_type, account, resources, detail = parts
+        event = Event(
+            "e-1", detail_type, source, account, "2026-11-23T10:00:00Z", "us-east-1", tuple(resources), detail
+        )
+        expected = matching(patterns, envelope(event).decode())
+        assert sorted(table.match(event)) == expected
+        assert sorted(table.match_json(envelope(event))) == expected
+        assert sorted(changed.match(event)) == [number for number in expected if number != 0]
+
+
+@in_turns
+@examples("changes")
+@given(case=changes_and_events())
+def test_rules_added_and_removed_one_by_one_equal_a_table_built_fresh(
+    turn: int, case: tuple[list[Change], list[str]]
+) -> None:
+    changes, events = case
+    table: RuleTable[int] = RuleTable.build([])
+    rules: dict[int, str] = {}
+    seen: list[tuple[RuleTable[int], list[list[int]]]] = []
+    for put, removed in changes:
+        if put:
+            table = table.with_rules([(key, parsed(pattern)) for key, pattern in put])
+        elif removed:
+            table = table.without(removed)
+        else:
+            table = table.merged()
+        for key in [*removed, *dict(put)]:
+            rules.pop(key, None)
+        rules |= put
+        expected = [sorted(key for key, text in rules.items() if matches(text, event)) for event in events]
+        assert [sorted(table.match_json(event)) for event in events] == expected
+        seen.append((table, expected))
+    fresh = RuleTable.build([(key, parsed(pattern)) for key, pattern in rules.items()])
+    for event in events:
+        assert sorted(table.match_json(event)) == sorted(fresh.match_json(event))
+    for before, answers in seen:
+        assert [sorted(before.match_json(event)) for event in events] == answers
+
+
+def test_a_run_draws_as_many_examples_as_it_should() -> None:
+    assert sum(EXAMPLES.values()) * TURNS >= (50_000 if TURNS > 1 else 5_000)

@@ -181,6 +181,8 @@ def test_an_admin_key_may_use_the_hubs_own_api(hub: HubProcess) -> None:
         ("GET", "/_hub/v1/inboxes"),
         ("DELETE", "/_hub/v1/inboxes/messages?arn=x"),
         ("POST", "/_hub/v1/dead-letters/redrive"),
+        ("GET", "/_hub/v1/explain?bus=default&event=%7B%7D"),
+        ("POST", "/_hub/v1/explain"),
         ("POST", f"/aws-events/{WORKLOAD}/{REGION}"),
     ],
 )

@@ -21,9 +21,18 @@ TOPIC = f"arn:aws:sns:{REGION}:{WORKLOAD}:orders"
 MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
 RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
 ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
-COMMANDS = ["serve", "check", "put-events", "status", "version"]
+COMMANDS = ["serve", "check", "test-pattern", "explain", "put-events", "status", "version"]
 COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
-ASKING = ["status", "inbox list", "inbox read x", "inbox purge x", "dlq list", "dlq show 1", "dlq redrive 1"]
+ASKING = [
+    "status",
+    "explain {}",
+    "inbox list",
+    "inbox read x",
+    "inbox purge x",
+    "dlq list",
+    "dlq show 1",
+    "dlq redrive 1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +192,26 @@ def test_entries_that_fail_are_shown_and_fail_the_command(hub: HubProcess) -> No
     for text in ("{", "[" * 100_000):
         assert complaint(hub, "put-events", text).startswith("the entries are not JSON: ")
     assert complaint(hub, "put-events", "-", stdin=b"\xff").startswith("the entries are not JSON: ")
+
+
+def test_an_event_is_explained_against_the_rules_of_a_bus(hub: HubProcess) -> None:
+    event = {"source": "shop", "detail-type": "order", "detail": {"n": 1}}
+    shown = answer(hub, "explain", json.dumps(event))
+    assert re.fullmatch(rf"matches 1 of \d+ rules of default in {WORKLOAD}/{REGION}:\n  orders\n", shown)
+    done = crossbus(hub, "explain", "-", "--json", stdin=json.dumps({**event, "source": "shops"}).encode())
+    assert (done.returncode, done.stderr) == (1, b"")
+    near = json.loads(done.stdout)["nearest"]
+    assert near["summary"].startswith("differs in source: expected one of ")
+    assert crossbus(hub, "explain", json.dumps(event), "--region", "eu-west-1").stdout.startswith(
+        b"no rule gets it, of 0 "
+    )
+    assert complaint(hub, "explain", "{}", "--bus", "no") == (
+        f"ResourceNotFoundException: Event bus no does not exist in {WORKLOAD}/{REGION}."
+    )
+    expected = (
+        "ValidationException: Parameter Event is not valid. Reason: expected a JSON object, got another kind of value"
+    )
+    assert complaint(hub, "explain", "[]") == expected
 
 
 def test_the_state_is_shown(hub: HubProcess) -> None:
