@@ -47,10 +47,9 @@ def whole_number(value: int) -> float | OddNumber:
 
 
 def _denotes(text: str) -> tuple[str, str, int] | None:
-    """Sign, digits without zeros at the ends, and exponent: equal for equal numbers; None for no finite number."""
+    """Sign, digits without zeros at the ends, and exponent: equal for equal numbers; None for an endless exponent."""
     parts = _decimal(text)
-    if parts is None:
-        return None
+    assert parts is not None, f"{text!r} is no number"
     sign, whole, fraction, exponent = parts.groups()
     digits = (whole + (fraction or "")).lstrip("0")
     kept = digits.rstrip("0")
@@ -244,13 +243,11 @@ _octets = {str(number): number for number in range(256)}
 
 def ip_address(text: str) -> tuple[int, int] | None:
     """(4 or 6, the address as a number), or None; IPv4 octets are decimal whatever zeros lead them."""
-    parts = text.split(".", 4)
-    if len(parts) == 4:
-        try:
-            one, two, three, four = parts
-            return (4, _octets[one] << 24 | _octets[two] << 16 | _octets[three] << 8 | _octets[four])
-        except KeyError:
-            pass  # no address, or one with zeros in front
+    try:
+        one, two, three, four = text.split(".", 4)
+        return (4, _octets[one] << 24 | _octets[two] << 16 | _octets[three] << 8 | _octets[four])
+    except (ValueError, KeyError):
+        pass  # no address of that kind, or one with zeros in front
     if _looks_like_v4(text):
         octets = [int(part) for part in text.split(".")] if len(text) <= 15 else [256]
         if max(octets) > 255:

@@ -24,10 +24,10 @@ from msgspec import UNSET
 from router.core.event import Event
 from router.core.pattern import Pattern
 from router.core.ruletable_bucket import Segment, sources_of
-from router.core.ruletable_code import NeedsCompleteReading, Reader, TooWide, joined, too_deep
+from router.core.ruletable_code import PERHAPS_DEEP_CHARS, NeedsCompleteReading, Reader, TooWide, joined, too_deep
 from router.core.ruletable_index import STEPS_MAX, Steps
 from router.core.ruletable_lookup import TooManySteps
-from router.core.ruletable_values import DEPTH_MAX, NotAnObject, decode_object
+from router.core.ruletable_values import NotAnObject, decode_object
 from router.core.ruletable_walk import Walk
 
 TAGGED_SOURCES_MAX = 256
@@ -176,21 +176,19 @@ class RuleTable(Generic[K]):
         self._steps.left = STEPS_MAX
         reader = self._readers.get(event.source) or self._reader(event.source)
         try:
-            if reader is None or too_deep(event.detail):
+            detail = event.detail
+            if reader is None or (len(detail) > PERHAPS_DEEP_CHARS and too_deep(detail)):
                 raise NeedsCompleteReading
-            return reader.match(event, reader.decode_detail(event.detail))
+            return reader.match(event, reader.decode_detail(detail))
         except _AFRESH:
             return self._match_completely(event)
 
     def match_json(self, event: bytes | str) -> Sequence[K]:
         """The same for the text of any JSON object; MalformedEvent if it is none."""
         self._steps.left = STEPS_MAX
+        text = event if type(event) is str else _decoded(event)
         try:
-            text = event if isinstance(event, str) else event.decode()
-        except UnicodeDecodeError as error:
-            raise MalformedEvent(f"expected UTF-8, got {error}") from None
-        try:
-            if len(text) > 2 * DEPTH_MAX and too_deep(text):
+            if len(text) > PERHAPS_DEEP_CHARS and too_deep(text):
                 raise NeedsCompleteReading
             found: tuple[K, ...] = self._whole(text).match()
             return found
@@ -319,6 +317,13 @@ class RuleTable(Generic[K]):
         found = [key for bucket in in_base for key in walk.matching(bucket) if key not in self._gone]
         found += [key for bucket in in_overlay for key in walk.matching(bucket)]
         return tuple(dict.fromkeys(found))
+
+
+def _decoded(event: bytes | str) -> str:
+    try:
+        return event if isinstance(event, str) else event.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedEvent(f"expected UTF-8, got {error}") from None
 
 
 def _strings(values: list[Any]) -> list[str]:

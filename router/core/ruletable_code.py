@@ -23,11 +23,14 @@ from msgspec import UNSET, UnsetType
 
 from router.core.ruletable_bucket import Bucket, Node
 from router.core.ruletable_index import Steps
-from router.core.ruletable_lookup import Rows
+from router.core.ruletable_lookup import Rows, made
 from router.core.ruletable_values import DEPTH_MAX, may_be_too_deep
 
 FIELDS_MAX = 512
 """Fields of one Struct; an object of which rules look at more is read the complete way (look-up is linear)."""
+
+PERHAPS_DEEP_CHARS = 2 * DEPTH_MAX
+"""Shorter texts cannot be nested too deep."""
 
 K = TypeVar("K")
 
@@ -48,6 +51,7 @@ ENVELOPE = {
 
 _PLAIN = {str, int, bytes, bool, type(None), UnsetType}
 """The types of values whose answers can be looked up, and of none."""
+_DECIMALS = {bytes}
 
 
 class NeedsCompleteReading(Exception):
@@ -64,7 +68,8 @@ def guards_depth() -> bool:
 
 
 def too_deep(text: str) -> bool:
-    return len(text) > 2 * DEPTH_MAX and not guards_depth() and may_be_too_deep(text)
+    """Whether the decoder might take what it should not. Texts of up to PERHAPS_DEEP_CHARS need not be asked about."""
+    return len(text) > PERHAPS_DEEP_CHARS and not guards_depth() and may_be_too_deep(text)
 
 
 # Structs
@@ -406,7 +411,10 @@ def _of_anything(
     def of_leaf(child: Node, objects: list[Any]) -> Rows:
         assert child.index is not None
         values = list(map(getters[child.path], objects))
-        if not _PLAIN.issuperset(map(type, values)):
+        kinds = set(map(type, values))
+        if kinds == _DECIMALS:
+            return child.index.of_decimals(values)
+        if not kinds <= _PLAIN:
             raise NeedsCompleteReading
         there = [value for value in values if value is not UNSET]
         found = child.index.of_any(there) if there else 0
@@ -415,22 +423,12 @@ def _of_anything(
     return of_anything
 
 
-@lru_cache(maxsize=512)
-def _made(text: str) -> Callable[..., Callable[..., tuple[Any, ...]]]:
-    names: dict[str, Any] = {"__builtins__": {"TypeError": TypeError}}
-    exec(
-        compile(text, "<rules>", "exec"), names
-    )  # our own text: steps of paths enter it as letters, digits and hex only
-    make: Callable[..., Callable[..., tuple[Any, ...]]] = names["make"]
-    return make
-
-
 def bound(
     bucket: Bucket[K], shape: _Shape, ranks: Mapping[str, float], steps: Steps, *, whole: bool
 ) -> Callable[..., tuple[K, ...]]:
     """The bucket's function for Structs of this shape: of a whole event's Struct, or of an event and its detail."""
     writer = _Writer(bucket.ready(), shape, ranks, whole=whole)
-    make = _made(writer.write())
+    make = made(writer.write())
     structs = {
         at: _struct(shape.at(node.path).key())
         for at, node in enumerate(writer.nodes)

@@ -15,14 +15,15 @@ from weakref import ref
 import msgspec
 
 from router.core.operators import Absent, AnythingBut, Exists, OddNumber, Test, number, whole_number
-from router.core.ruletable_lookup import STEP_TESTS, Rows, TooManySteps, ValueLookup, rows_of
+from router.core.ruletable_lookup import STEP_TESTS, LookupCode, Rows, TooManySteps, ValueLookup, rows_of
 
 STEPS_MAX = 1_000_000
 """Matching one event takes no more steps: a value looked up, an array element, a test or a binding tried."""
-MEMO_ENTRIES_MAX = 1024
+MEMO_ENTRIES_MAX = 4096
 """Of one field; then its memo starts anew."""
 MEMO_BYTES_MAX = 16 * 2**20
 """Of one table, estimated; then all its memos start anew."""
+DOOR_MASK = 1023
 MEMO_KEY_CHARS_MAX = 256
 """Longer strings are matched anew each time."""
 NAMES_BYTES_MAX = 256 * 2**10
@@ -31,7 +32,9 @@ NAMES_BYTES_MAX = 256 * 2**10
 _UNSET = msgspec.UNSET
 _NUMBERS = (int, float)
 _PLAIN_MAX = 2**53
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+_float = msgspec.json.Decoder(float).decode
+_floats = msgspec.json.Decoder(list[float]).decode
 
 
 class Steps:
@@ -73,19 +76,18 @@ class Memo(dict[Any, Rows]):
     """The answers of one index by value; what is not there yet is asked for and kept. UNSET is the missing field.
 
     Raises TypeError for an array or an object, which are no values. Where `splits_bools` is set, `True` and `False`
-    must not be looked up here: they would find the answers of 1 and 0 (`FieldIndex.of`). A memo that has overflowed
-    keeps only every sixteenth new answer: values that come often are soon back, others cost less.
+    must not be looked up here: they would find the answers of 1 and 0 (`FieldIndex.of`). A string is kept when it comes
+    a second time, as a byte for each of some hashes tells: most strings that come once never come again.
     """
 
-    __slots__ = ("__weakref__", "_entry_bytes", "_index", "_overflowed", "_steps", "_turn")
+    __slots__ = ("__weakref__", "_door", "_entry_bytes", "_index", "_steps")
 
     def __init__(self, index: "FieldIndex", steps: Steps, width: int) -> None:
         super().__init__()
         self._index = index
         self._steps = steps
         self._entry_bytes = 160 + (width >> 3)
-        self._overflowed = False
-        self._turn = 0
+        self._door = bytearray(DOOR_MASK + 1)
         steps.watch(self)
         self.forget()
 
@@ -99,20 +101,16 @@ class Memo(dict[Any, Rows]):
         kind = type(value)
         if kind is str:
             rows = index.of_text(value)
-            if self._overflowed:
-                self._turn = (self._turn + 1) & 15
-                if self._turn:
-                    return rows
-            if len(value) > MEMO_KEY_CHARS_MAX:
+            mark = hash(value)
+            door, slot = self._door, mark & DOOR_MASK
+            if door[slot] != mark >> 16 & 255 or len(value) > MEMO_KEY_CHARS_MAX:
+                door[slot] = mark >> 16 & 255
                 return rows
         elif kind is bytes:
             return index.of_decimal(value)
         else:
             rows = index.answer(value)
-            if kind is bool:
-                if index.splits_bools:
-                    return rows
-            elif kind in _NUMBERS and not -_PLAIN_MAX < value < _PLAIN_MAX:
+            if kind in _NUMBERS and not -_PLAIN_MAX < value < _PLAIN_MAX:
                 # As keys, an int and a float of this size may be equal, and yet have other answers.
                 return rows
         if rows == index.indifferent:
@@ -122,7 +120,6 @@ class Memo(dict[Any, Rows]):
         else:
             steps.memo_bytes_left -= self._entry_bytes
         if len(self) >= MEMO_ENTRIES_MAX:
-            self._overflowed = True
             self.forget()
         self[value] = rows
         if steps.memo_bytes_left < 0:
@@ -143,10 +140,9 @@ class FieldIndex:
 
     __slots__ = (
         "_excluded",
-        "_excluded_parts",
         "_excluding",
+        "_of_float",
         "_positive",
-        "_positive_parts",
         "_present",
         "_steps",
         "absence",
@@ -155,6 +151,7 @@ class FieldIndex:
         "indifferent",
         "memo",
         "names",
+        "of_text",
         "only",
         "other",
         "path",
@@ -162,6 +159,9 @@ class FieldIndex:
     )
 
     memo: Memo
+    of_text: Callable[[str], Rows]
+    """The rows satisfied by a string, computed anew."""
+    _of_float: Callable[[float], Rows]
 
     def __init__(self, path: str, steps: Steps) -> None:
         """An empty index; `fill` does the work."""
@@ -169,8 +169,6 @@ class FieldIndex:
         self._steps = steps
         self._positive = ValueLookup()
         self._excluded = ValueLookup()
-        self._positive_parts: list[Callable[[str], Rows]] = []
-        self._excluded_parts: list[Callable[[str], Rows]] = []
         self._excluding: Rows = 0
         self._present: Rows = 0
         self.absence: Rows = 0
@@ -219,9 +217,9 @@ class FieldIndex:
         yield
         width = everything.bit_length()
         for part in (self._positive, self._excluded):
-            yield from part.freeze(width, self._steps)
-        self._positive_parts = self._positive.text_parts
-        self._excluded_parts = self._excluded.text_parts
+            yield from part.freeze(width)
+        self.of_text = self._function(ValueLookup.write_texts)
+        self._of_float = self._function(ValueLookup.write_numbers)
         self.splits_bools = self.answer(True) != self.answer(1) or self.answer(False) != self.answer(0)
         self.memo = Memo(self, self._steps, width)
         self._name(width)
@@ -240,23 +238,25 @@ class FieldIndex:
             if len(texts) == 1 and self.names[texts[0]].bit_count() == width:
                 self.only = texts[0]
 
-    def of_text(self, value: str) -> Rows:
-        """The rows satisfied by a string, computed anew."""
-        found = self._present
-        for part in self._positive_parts:
-            found |= part(value)
+    def _function(self, write: Callable[[ValueLookup, LookupCode], None]) -> Callable[[Any], Rows]:
+        """A function from one kind of value to the rows that it satisfies, computed anew."""
+        code = LookupCode(self._steps)
+        code.put(f"r = {code.constant(self._present)}")
+        write(self._positive, code)
         if self._excluding:
-            excluded = 0
-            for part in self._excluded_parts:
-                excluded |= part(value)
-            found |= self._excluding & ~excluded
-        return found
+            code.put("e = 0")
+            code.target = "e"
+            write(self._excluded, code)
+            code.put(f"r |= {code.constant(self._excluding)} & ~e")
+        return code.function()
 
     def of_decimal(self, text: bytes) -> Rows:
         """The rows satisfied by a number with this text, computed anew."""
-        near = float(text)
-        value: float | OddNumber = near if _encode(near) == text else number(text.decode())
-        return self._of_other(value)
+        try:
+            near = _float(text)
+        except msgspec.ValidationError:  # beyond what a double holds
+            return self._of_other(OddNumber(text.decode()))
+        return self._of_float(near) if _encode(near) == text else self._of_other(number(text.decode()))
 
     def _of_other(self, value: float | OddNumber | bool | None) -> Rows:
         found = self._present | self._positive.of_other(value, self._steps)
@@ -265,17 +265,11 @@ class FieldIndex:
         return found
 
     def answer(self, value: Any) -> Rows:
-        """The rows satisfied by a leaf value of any kind, computed anew; TypeError for arrays and objects."""
+        """The rows satisfied by a leaf value that is no decimal's text, computed anew."""
         kind = type(value)
         if kind is str:
             return self.of_text(value)
-        if kind is bytes:
-            return self.of_decimal(value)
-        if kind is int:
-            value = whole_number(value)
-        elif kind is not float and kind is not OddNumber and kind is not bool and value is not None:
-            raise TypeError(f"expected a leaf value, got {kind.__name__}")
-        return self._of_other(value)
+        return self._of_other(whole_number(value) if kind is int else value)
 
     def of(self, value: Any) -> Rows:
         """The same from the memo, where it may be asked."""
@@ -288,7 +282,7 @@ class FieldIndex:
         if len(distinct) > 2 and not self._excluding:
             decimals = [value for value in distinct if type(value) is bytes]
             if len(decimals) > 2:
-                found = self._of_decimals(decimals)
+                found = self.of_decimals(decimals)
                 distinct.difference_update(decimals)
         for value in distinct:
             found |= self.of(value)
@@ -302,15 +296,21 @@ class FieldIndex:
                     found |= self.of(value)
         return found
 
-    def _of_decimals(self, texts: Sequence[bytes]) -> Rows:
+    def of_decimals(self, texts: Sequence[bytes]) -> Rows:
         """The rows that any of the numbers satisfies; whether doubles hold their texts is asked for all at once."""
+        if self._excluding:
+            return self.of_any(texts)
         self._steps.left -= len(texts)
-        near = list(map(float, texts))
-        found = self._present
-        if _encode(near) != b"[" + b",".join(texts) + b"]":
-            values = [number(text.decode()) for text in texts]
-            near = [value for value in values if type(value) is float]
-            for value in values:
-                if type(value) is OddNumber:
-                    found |= self._positive.of_other(value, self._steps)
-        return found | self._positive.of_numbers(set(near), self._steps)
+        array = b"[" + b",".join(texts) + b"]"
+        try:
+            near = _floats(array)
+        except msgspec.ValidationError:  # one is beyond what a double holds
+            near = []
+        if near and _encode(near) == array:
+            return self._present | self._positive.of_numbers(near, self._steps)
+        values = [number(text.decode()) for text in texts]
+        found = self._present | self._positive.of_numbers([one for one in values if type(one) is float], self._steps)
+        for value in values:
+            if type(value) is OddNumber:
+                found |= self._positive.of_other(value, self._steps)
+        return found

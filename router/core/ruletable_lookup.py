@@ -7,9 +7,9 @@ frozen, then only asked. What a test means is `operators.py`'s to say: every ans
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import accumulate
-from operator import xor
+from functools import lru_cache, reduce
+from itertools import accumulate, repeat
+from operator import or_, xor
 from re import Match
 from typing import Any, Protocol
 
@@ -112,24 +112,22 @@ class _Postings:
             return 0
         return 1 << numbers if type(numbers) is int else rows_of(numbers)
 
-    def find_any(self, keys: set[Any]) -> Rows:
+    def find_any(self, keys: Sequence[Any]) -> Rows:
         found = 0
-        for key in self._sparse.keys() & keys:
-            found |= self.find(key)
-        for key in self.sets.keys() & keys:
-            found |= self.sets[key]
+        for known in (self._sparse, self.sets):
+            if known and not known.keys().isdisjoint(keys):
+                for key in known.keys() & set(keys):
+                    found |= self.find(key)
         return found
 
 
 class _Cut:
     """Rows by a beginning (or an end) of fixed length: one look-up per length in use."""
 
-    __slots__ = ("_folds", "_lengths", "_postings", "_suffix")
+    __slots__ = ("_lengths", "_postings", "_suffix")
 
-    def __init__(self, *, suffix: bool, folds: bool) -> None:
-        """`folds`: the texts are lower-case ASCII, and values fold where they are ASCII."""
+    def __init__(self, *, suffix: bool) -> None:
         self._suffix = suffix
-        self._folds = folds
         self._postings = _Postings()
         self._lengths: list[int] = []
 
@@ -145,19 +143,22 @@ class _Cut:
     def freeze(self, width: int) -> None:
         self._postings.freeze(width)
 
-    def find(self, value: str) -> Rows:
+    def write(self, code: "LookupCode", value: str) -> None:
+        """Look up each beginning (or end); a shorter value than that finds at most what it does begin with."""
+        find = code.constant(self._postings.sets.get if self._postings.complete else self._postings.find)
+        default = ", 0" if self._postings.complete else ""
+        for length in self._lengths:
+            cut = '""' if not length else f"{value}[-{length}:]" if self._suffix else f"{value}[:{length}]"
+            code.found(f"{find}({cut}{default})")
+
+    def find_folded(self, value: str) -> Rows:
+        """For texts of lower-case ASCII and a value that is not all ASCII."""
         found = 0
-        find = self._postings.sets.get if self._postings.complete else self._postings.find
         size = len(value)
         for length in self._lengths:
-            if length > size:
-                break
-            cut = value[size - length :] if self._suffix else value[:length]
-            if self._folds:
-                if not cut.isascii():
-                    continue
-                cut = cut.lower()
-            found |= find(cut) or 0
+            cut = value[max(0, size - length) :] if self._suffix else value[:length]
+            if cut.isascii():
+                found |= self._postings.find(cut.lower())
         return found
 
 
@@ -185,31 +186,26 @@ class _Wildcards:
             side.setdefault(len(literal), {}).setdefault(literal, []).append((wildcard_regex(parts), rows_of(rows)))
         self._rows.clear()
 
-    def find(self, value: str, steps: StepsLeft) -> Rows:
-        found = 0
-        size = len(value)
-        for length, by_text in self._begins.items():
-            for regex, rows in by_text.get(value[:length], ()):
-                steps.left -= 1
-                if found | rows != found and regex(value):
-                    found |= rows
-        for length, by_text in self._ends.items():
-            if length <= size:
-                for regex, rows in by_text.get(value[size - length :], ()):
-                    steps.left -= 1
-                    if found | rows != found and regex(value):
-                        found |= rows
-        return found
+    def write(self, code: "LookupCode") -> None:
+        for side in (self._begins, self._ends):
+            for length, by_text in side.items():
+                cut = '""' if not length else f"v[:{length}]" if side is self._begins else f"v[-{length}:]"
+                find = code.constant(by_text.get)
+                code.put(f"for x, s in {find}({cut}, ()):")
+                code.put("    steps.left -= 1")
+                code.put("    if x(v):")
+                code.put(f"        {code.target} |= s")
 
 
 class _Intervals:
     """Rows by ranges of numbers: one binary search finds the point, or the gap between two points, of a value."""
 
-    __slots__ = ("_points", "_ranges", "_slots")
+    __slots__ = ("_point_set", "_points", "_ranges", "_slots")
 
     def __init__(self) -> None:
         self._ranges: list[tuple[float | None, bool, float | None, bool, int]] = []
         self._points: list[float] = []
+        self._point_set: frozenset[float] = frozenset()
         self._slots: list[Rows] = [0]
 
     def __bool__(self) -> bool:
@@ -224,6 +220,7 @@ class _Intervals:
     def freeze(self) -> Iterator[None]:
         """Slot 2i+1 is the i-th point itself, slot 2i the gap below it, the last slot the gap above all."""
         self._points = sorted({bound for one in self._ranges for bound in (one[0], one[2]) if bound is not None})
+        self._point_set = frozenset(self._points)
         slot = {point: 2 * at + 1 for at, point in enumerate(self._points)}
         above = 2 * len(self._points)
         spans: dict[int, list[tuple[int, int]]] = {}
@@ -254,16 +251,64 @@ class _Intervals:
         at = bisect_left(points, value)
         return self._slots[2 * at + 1 if at < len(points) and points[at] == value else 2 * at]
 
-    def find_any(self, values: set[float]) -> Rows:
+    def write(self, code: "LookupCode") -> None:
+        points, slots = code.constant(self._points), code.constant(self._slots)
+        code.put(f"at = bisect_left({points}, v)")
+        code.found(f"{slots}[2 * at + 1 if at < {len(self._points)} and {points}[at] == v else 2 * at]")
+
+    def find_any(self, values: Sequence[float]) -> Rows:
         """The union over many values; the searches run in C."""
         points, slots = self._points, self._slots
         found = 0
-        on_points = values.intersection(points)
-        for value in on_points:
-            found |= slots[2 * bisect_left(points, value) + 1]
-        for at in set(map(partial(bisect_left, points), values - on_points if on_points else values)):
+        if not self._point_set.isdisjoint(values):
+            found = reduce(or_, map(self.find, self._point_set.intersection(values)))
+            values = [value for value in values if value not in self._point_set]
+        for at in set(map(bisect_left, repeat(points), values)):
             found |= slots[2 * at]
         return found
+
+
+class LookupCode:
+    """Writes a function from a value to rows, `v` to `r`: the look-ups that one index needs and no others.
+
+    `target` is the variable that look-ups add their rows to.
+    """
+
+    __slots__ = ("_lines", "constants", "target")
+
+    def __init__(self, steps: StepsLeft) -> None:
+        self.constants: dict[str, Any] = {"bisect_left": bisect_left, "steps": steps}
+        self.target = "r"
+        self._lines: list[str] = []
+
+    def constant(self, value: Any) -> str:
+        """The name under which the code finds the value."""
+        name = f"c{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def put(self, line: str) -> None:
+        self._lines.append("        " + line)
+
+    def found(self, rows: str) -> None:
+        self.put(f"{self.target} |= {rows}")
+
+    def lines(self) -> list[str]:
+        return [line.removeprefix("        ") for line in self._lines]
+
+    def function(self) -> Callable[[Any], Rows]:
+        lines = [f"def make({', '.join(self.constants)}):", "    def find(v):", *self._lines]
+        find: Callable[[Any], Rows] = made("\n".join([*lines, "        return r", "    return find"]))(**self.constants)
+        return find
+
+
+@lru_cache(maxsize=1024)
+def made(text: str) -> Callable[..., Callable[..., Any]]:
+    """The function `make` that the text defines. Our own text: names of fields enter it as letters, digits and hex."""
+    names: dict[str, Any] = {"__builtins__": {"TypeError": TypeError}}
+    exec(compile(text, "<rules>", "exec"), names)
+    make: Callable[..., Callable[..., Any]] = names["make"]
+    return make
 
 
 class ValueLookup:
@@ -281,25 +326,22 @@ class ValueLookup:
         "_one_by_one",
         "_ranges",
         "_wildcards",
-        "text_parts",
         "texts",
     )
 
     def __init__(self) -> None:
         self.texts = _Postings()
         self._folded = _Postings()
-        self._begins = _Cut(suffix=False, folds=False)
-        self._ends = _Cut(suffix=True, folds=False)
-        self._begins_folded = _Cut(suffix=False, folds=True)
-        self._ends_folded = _Cut(suffix=True, folds=True)
+        self._begins = _Cut(suffix=False)
+        self._ends = _Cut(suffix=True)
+        self._begins_folded = _Cut(suffix=False)
+        self._ends_folded = _Cut(suffix=True)
         self._wildcards = _Wildcards()
         self._one_by_one: dict[Test, list[int]] = {}
         self._numbers = _Postings()
         self._ranges = _Intervals()
         self._constants = _Postings()
         self._addresses = {4: _Intervals(), 6: _Intervals()}
-        self.text_parts: list[Callable[[str], Rows]] = []
-        """What a string is to be looked up in; complete after `freeze`."""
 
     def add(self, test: Test, row: int) -> None:
         match test:
@@ -328,7 +370,7 @@ class ValueLookup:
             case _:
                 self._one_by_one.setdefault(test, []).append(row)
 
-    def freeze(self, width: int, steps: StepsLeft) -> Iterator[None]:
+    def freeze(self, width: int) -> Iterator[None]:
         for part in (self.texts, self._folded, self._numbers, self._constants):
             part.freeze(width)
         cuts = (self._begins, self._ends, self._begins_folded, self._ends_folded)
@@ -338,20 +380,55 @@ class ValueLookup:
         yield
         for ranges in (self._ranges, *self._addresses.values()):
             yield from ranges.freeze()
-        self.text_parts = [cut.find for cut in cuts if cut]
+
+    def write_texts(self, code: LookupCode) -> None:
+        """What a string is to be looked up in."""
         if self.texts:
-            self.text_parts.insert(0, self.texts.find)
-        if self._folded:
-            self.text_parts.append(self._of_folded)
+            find = code.constant(self.texts.sets.get if self.texts.complete else self.texts.find)
+            code.found(f"{find}(v, 0)" if self.texts.complete else f"{find}(v)")
+        for cut in (self._begins, self._ends):
+            if cut:
+                cut.write(code, "v")
+        folded = (self._folded, self._begins_folded, self._ends_folded)
+        if any(folded):
+            code.put("w = v.lower() if v.isascii() else None")
+            slow = code.constant(self._of_folded)
+            exact, *cuts = folded
+            code.put("if w is None:")
+            code.put(f"    {code.target} |= {slow}(v)")
+            code.put("else:")
+            inner = LookupCode(code.constants["steps"])
+            inner.constants = code.constants
+            inner.target = code.target
+            if exact:
+                inner.found(f"{code.constant(exact.find)}(w)")
+            for cut in cuts:
+                if cut:
+                    cut.write(inner, "w")
+            for line in inner.lines():
+                code.put("    " + line)
         if self._wildcards:
-            self.text_parts.append(partial(self._wildcards.find, steps=steps))
+            self._wildcards.write(code)
         if any(self._addresses.values()):
-            self.text_parts.append(self._of_address)
+            code.put('if v[:1] in "0123456789abcdefABCDEF:":')
+            code.put(f"    {code.target} |= {code.constant(self._of_address)}(v)")
         if self._one_by_one:
-            self.text_parts.append(partial(self._tried, steps=steps))
+            code.found(f"{code.constant(self._tried)}(v, steps)")
+
+    def write_numbers(self, code: LookupCode) -> None:
+        """What a comparable number is to be looked up in."""
+        if self._numbers:
+            complete = self._numbers.complete
+            find = code.constant(self._numbers.sets.get if complete else self._numbers.find)
+            code.found(f"{find}(v, 0)" if complete else f"{find}(v)")
+        if self._ranges:
+            self._ranges.write(code)
+        if self._one_by_one:
+            code.found(f"{code.constant(self._tried)}(v, steps)")
 
     def _of_folded(self, value: str) -> Rows:
-        return self._folded.find(value.lower()) if value.isascii() else 0
+        """For a value that is not all ASCII."""
+        return self._begins_folded.find_folded(value) | self._ends_folded.find_folded(value)
 
     def _of_address(self, value: str) -> Rows:
         address = ip_address(value)
@@ -366,9 +443,11 @@ class ValueLookup:
             found = self._constants.find(value)
         return found | self._tried(value, steps) if self._one_by_one else found
 
-    def of_numbers(self, values: set[float], steps: StepsLeft) -> Rows:
+    def of_numbers(self, values: Sequence[float], steps: StepsLeft) -> Rows:
         """The rows that any of the numbers satisfies."""
-        found = self._numbers.find_any(values) | self._ranges.find_any(values)
+        found = self._numbers.find_any(values)
+        if self._ranges:
+            found |= self._ranges.find_any(values)
         if self._one_by_one:
             for value in values:
                 found |= self._tried(value, steps)
@@ -377,7 +456,9 @@ class ValueLookup:
     @property
     def only_names(self) -> bool:
         """Whether nothing but literal strings and `true`, `false` and `null` is asked for."""
-        return not (self._numbers or self._ranges or self._one_by_one) and self.text_parts in ([], [self.texts.find])
+        others = (self._numbers, self._ranges, self._one_by_one, self._begins, self._ends, self._wildcards)
+        folded = (self._folded, self._begins_folded, self._ends_folded)
+        return not any((*others, *folded, *self._addresses.values()))
 
     def _tried(self, value: Value, steps: StepsLeft) -> Rows:
         found = 0

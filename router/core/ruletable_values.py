@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from router.core.operators import Absent, Value, number
-from router.core.pattern import Branch, Field, Pattern
+from router.core.pattern import Branch, Field
 from router.core.pattern_json import JsonReader, JsonSyntaxError, Token
 from router.core.ruletable_lookup import StepsLeft, TooManySteps
 
@@ -152,12 +152,6 @@ class _Bindings:
 
     def __init__(self) -> None:
         self.left = BINDINGS_MAX
-
-
-def pattern_matches(pattern: Pattern, values: Values, steps: StepsLeft | None = None) -> bool:
-    """Whether one branch matches; TooManySteps as for `branch_matches`."""
-    steps = steps or _Bindings()
-    return any(branch_matches(branch, values, steps) for branch in pattern.branches)
 
 
 def branch_matches(branch: Branch, values: Values, steps: StepsLeft | None = None) -> bool:

@@ -233,6 +233,7 @@ def test_operands_of_the_wrong_kind_are_refused(tests: str, expected: str) -> No
         ('{"a": [€]}', f"Unexpected character ('€' (code 8364 / 0x20ac)): expected a valid value {VALUES}"),
         ('{"a": [🚀]}', f"Unexpected character ('\ud83d' (code 55357 / 0xd83d)): expected a valid value {VALUES}"),
         ('{"a": [nul]}', f"Unrecognized token 'nul': was expecting {VALUES}"),
+        ('{"a": [nullx]}', f"Unrecognized token 'nullx': was expecting {VALUES}"),
         ("x" * 300, f"Unrecognized token '{'x' * 256}...': was expecting {VALUES}"),
         ("]", "Unexpected close marker ']': expected '}' "
               "(for root starting at [Source: (String)\"]\"; line: 1, column: 0])"),

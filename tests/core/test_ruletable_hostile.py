@@ -71,9 +71,21 @@ def test_an_event_that_takes_more_steps_is_refused_with_what_was_expected(table:
     with pytest.raises(TooManySteps, match=r"^expected an event that is matched in 1000000 steps, got one"):
         table.match(event(many))
     assert steps(table) < STEPS_MAX + 2000
+    whole = f'{{"detail":{many}}}'
     with pytest.raises(MalformedEvent, match="expected an event that is matched in"):
-        table.match_json(f'{{"detail":{many}}}')
+        table.match_json(whole)
     assert table.match(event('{"a":{"c":"w7"}}')) == (7,)
+
+
+def test_an_event_read_the_compiled_way_is_refused_too() -> None:
+    wildcards = RuleTable.build(
+        [(n, parse(f'{{"detail":{{"a":{{"b":[{{"wildcard":"*{n}*y*"}}]}}}}}}')) for n in range(100)]
+    )
+    detail = filled('{"a":[', '{"b":"q#"}', "]}")
+    whole = f'{{"detail":{detail}}}'
+    for _ in range(2):  # the first event of its kind, and one that is known
+        with pytest.raises(MalformedEvent, match="expected an event that is matched in"):
+            wildcards.match_json(whole)
 
 
 def test_an_event_read_the_complete_way_is_refused_too(table: RuleTable[int]) -> None:
