@@ -5,9 +5,10 @@
 For each workload: the JSON text of the whole event in, the keys of the matching rules out; and for the CloudTrail ones
 the hub's own way, where the envelope's fields are known and only the detail is decoded. Passes of decoding and of
 matching alternate, and the best of each counts, so that a multiple is of one run. `limit` is the multiple that passing
-over the text reaches, checking it and keeping nothing: no matcher on the same decoder is faster. Every count of matches is compared
-with the published one; a wrong count ends the run. --changes measures building and changing a table of 10,000 rules
-instead. Writes loadtest/results/matching.json (or changes.json). The workloads are generated once, into --data.
+over the text reaches, checking it and keeping nothing: no matcher on the same decoder is faster. Every count of matches
+is compared with the published one; a wrong count ends the run. --changes measures building and changing a table of
+10,000 rules instead. Writes loadtest/results/matching.json (or changes.json). The workloads are generated once, into
+--data.
 """
 
 import argparse
