@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
 HUB_FILE ?= config/hub.yaml
+KILLS ?= 100
+SEEDS ?= 10000
 # Which Python makes the environment; any one from 3.11 on: make serve PYTHON=/opt/python/bin/python3.12
 PYTHON ?=
 PIP_FLAGS := --disable-pip-version-check --no-input --progress-bar off
@@ -51,6 +53,12 @@ bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of .
 	$(BIN)/python -m loadtest.matching
 	$(BIN)/python -m loadtest.matching --changes
 
+crash: $(VENV)/.dev  ## kill a hub under load again and again, and look for every acknowledged event (KILLS=100)
+	$(BIN)/python -m loadtest.crash --kills $(KILLS)
+
+simulate: $(VENV)/.dev  ## simulate hubs in which everything fails, with fresh seeds on all processors (SEEDS=10000)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
 ##@ Change
 format: $(VENV)/.dev  ## format the code and mend what lint can mend
 	$(BIN)/ruff format $(CODE)
@@ -79,7 +87,7 @@ help:  ## this text
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
 	  /^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching format lock clean help FORCE
+.PHONY: serve test test-deep lint types coverage bench bench-matching crash simulate format lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
 # whose Python has gone away is made again.

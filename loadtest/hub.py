@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 ACCOUNT = "111111111111"
 REGION = "us-east-1"
 
@@ -27,7 +25,7 @@ class Hub:
     def __enter__(self) -> Self:
         folder = Path(self._folder.name)
         (folder / "hub.yaml").write_text(
-            yaml.safe_dump(
+            json.dumps(
                 {
                     "accounts": [{"id": ACCOUNT}],
                     "regions": [REGION],
@@ -41,6 +39,10 @@ class Hub:
         self.start()
         return self
 
+    @property
+    def data_folder(self) -> Path:
+        return Path(self._folder.name) / "data"
+
     def start(self) -> None:
         """Start, and wait until it is ready; after `kill` it goes on with what it had."""
         started = time.perf_counter()
@@ -51,6 +53,8 @@ class Hub:
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            if not line.startswith("{"):
+                raise RuntimeError(f"the hub did not start: {line}{self.process.stderr.read()}".strip())
             entry = json.loads(line)
             if entry["event"] == "hub.ready":
                 self.port = entry["port"]

@@ -55,7 +55,7 @@ def entries() -> list[dict[str, str]]:
     return [{"Source": "shop", "DetailType": "order", "Detail": json.dumps(detail, separators=(",", ":"))}] * 10
 
 
-async def _load(port: int, events: int) -> tuple[float, list[float]]:
+async def load(port: int, events: int) -> tuple[float, list[float]]:
     """Seconds until all were acknowledged, and each request's latency."""
     payload = request("AWSEvents.PutEvents", {"Entries": entries()}, account=ACCOUNT, region=REGION)
     left = events // 10
@@ -78,7 +78,7 @@ async def _load(port: int, events: int) -> tuple[float, list[float]]:
     return time.perf_counter() - started, latencies
 
 
-async def _delivered(port: int, events: int) -> None:
+async def delivered(port: int, events: int) -> None:
     """Wait until the queue holds all events."""
     url = f"http://127.0.0.1:{port}/{ACCOUNT}/events"
     body = {"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]}
@@ -98,12 +98,12 @@ def one_run(events: int, rules: int) -> dict[str, float]:
     with Hub(settings(rules)) as hub:
         time.sleep(1.0)
         idle_mb = hub.anonymous_mb()
-        asyncio.run(_load(hub.port, 2000))
-        asyncio.run(_delivered(hub.port, 2000))
+        asyncio.run(load(hub.port, 2000))
+        asyncio.run(delivered(hub.port, 2000))
         cpu = hub.cpu_s()
         started = time.perf_counter()
-        accepted_s, latencies = asyncio.run(_load(hub.port, events))
-        asyncio.run(_delivered(hub.port, events + 2000))
+        accepted_s, latencies = asyncio.run(load(hub.port, events))
+        asyncio.run(delivered(hub.port, events + 2000))
         delivered_s = time.perf_counter() - started
         latencies.sort()
         return {

@@ -6,6 +6,7 @@ signal does not wait. The port is opened last, so that whoever connects finds a 
 """
 
 import asyncio
+import gc
 import os
 import signal
 import tempfile
@@ -55,6 +56,8 @@ from router.sources.intake import Intake
 from router.sources.sqs import SqsSource
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
+from router.trace import Trace
+from router.trace_tree import TraceTree
 from router.world import RealWorld
 
 _LAG_INTERVAL_S = 0.5
@@ -136,6 +139,9 @@ async def running(hub: Hub) -> AsyncIterator[HttpServer]:
         parts = _Parts(hub, world, metrics, store)
         await parts.load()
         stack.push_async_callback(parts.close)
+        # What is configured stays: with ten thousand rules, looking through it for garbage holds the loop for 50 ms.
+        gc.collect()
+        gc.freeze()
         await stack.enter_async_context(parts.delivering())
         port = await _listen(hub, parts.http)
         stack.push_async_callback(parts.http.close)
@@ -146,6 +152,7 @@ async def running(hub: Hub) -> AsyncIterator[HttpServer]:
             port=port,
             version=__version__,
             auth=hub.auth.mode,
+            durability=hub.store.durability,
             pending=parts.pipeline.lanes.pending,
             seconds=round(world.monotonic() - started, 3),
         )
@@ -161,6 +168,7 @@ def _open_store(hub: Hub, world: RealWorld, metrics: Metrics) -> LmdbStore:
             reserve_bytes=limits.STORE_RESERVE_BYTES,
             monotonic=world.monotonic,
             observer=metrics,
+            sync=hub.store.durability == "fsync",
         )
     except (FolderInUse, StoreError) as error:
         raise StartFailed(str(error)) from error
@@ -200,6 +208,12 @@ class _Parts:
             cross_region_targets=hub.cross_region_targets == "allow",
         )
         endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
+        self._trace = Trace(
+            store,
+            world,
+            age_s_max=hub.trace.age_s_max,
+            bytes_max=min(hub.trace.bytes_max, hub.store.bytes_max // limits.TRACE_STORE_SHARE),
+        )
         self._dead_letters = DeadLetters(
             store,
             self.inboxes,
@@ -207,6 +221,7 @@ class _Parts:
             is_real_queue=lambda arn: self._sinks.is_real("sqs", arn),
             age_s_max=hub.dead_letters.age_s_max,
             count_max=hub.dead_letters.count_max,
+            trace=self._trace,
         )
         event_bus = EventBusSink(
             find_bus=self.catalog.bus, allowed=self._may_hop, plan=lambda *args: self.pipeline.plan(*args), world=world
@@ -232,6 +247,7 @@ class _Parts:
                 refuse_unknown_bus=hub.unknown_bus == "refuse",
                 read_only_by_flag=hub.read_only_management_events == "flag",
             ),
+            trace=self._trace,
         )
         self.intake = Intake(
             pipeline=self.pipeline,
@@ -267,6 +283,13 @@ class _Parts:
                 dead_letters=self._dead_letters,
                 pipeline=self.pipeline,
                 catalog=self.catalog,
+                traces=TraceTree(
+                    store=self._store,
+                    trace=self._trace,
+                    lanes=self.pipeline.lanes,
+                    dead_letters=self._dead_letters,
+                    target_arn=self._target_arn,
+                ),
                 state=self._state,
                 default_location=next(self._hub.locations()),
             ),
@@ -279,6 +302,7 @@ class _Parts:
 
     def _state(self) -> dict[str, object]:
         return {
+            "durability": self._hub.store.durability,
             "store_failure": self._store.failure(),
             "store_bytes": self._store.bytes_used(),
             "locations": len(self._locations),
@@ -295,6 +319,7 @@ class _Parts:
         gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
         gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
         gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)
+        gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
         gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))
@@ -309,6 +334,10 @@ class _Parts:
             return found
 
         return trails
+
+    def _target_arn(self, rule_arn: str, target_id: str) -> str | None:
+        target = self.catalog.target(rule_arn, target_id)
+        return target.arn if target else None
 
     def _may_hop(self, sender: Location, bus: Bus, event: Event, rule_arn: str) -> bool:
         return self._authorized(sender, bus, event, rule_arn)
@@ -359,6 +388,7 @@ class _Parts:
             self.pipeline.recover()
             tasks.start_soon(self._watch_lag)
             tasks.start_soon(self._sweep)
+            tasks.start_soon(self._trace.run)
             tasks.start_soon(self.catalog.keep_merged)
             tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
             try:

@@ -17,10 +17,11 @@ from router.metrics import SinkCounters
 from router.simulator.inboxes import Inboxes
 from router.sinks.base import Accepted, Rejected, Retryable
 from router.store.base import Batch, Store, StoreError, Table, key64
+from router.trace import LetterPlace, Trace, untraced
 from router.world import World
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(DeadLetter).decode
+decode = msgspec.msgpack.Decoder(DeadLetter).decode
 _SWEEP_ROWS = 1000
 
 
@@ -36,6 +37,7 @@ class DeadLetters:
         is_real_queue: Callable[[str], bool],
         age_s_max: int,
         count_max: int,
+        trace: Trace | None = None,
     ) -> None:
         self._store = store
         self._inboxes = inboxes
@@ -43,6 +45,7 @@ class DeadLetters:
         self._is_real_queue = is_real_queue
         self._age_s_max = age_s_max
         self._count_max = count_max
+        self._trace = trace or untraced(store, world)
         self.count = 0
         self.expired = 0
         self._leaving: set[int] = set()
@@ -65,7 +68,7 @@ class DeadLetters:
         condition: str | None,
         counters: SinkCounters,
         lanes: Lanes,
-    ) -> None:
+    ) -> LetterPlace:
         """Put what follows from giving a delivery up into `batch`, the one that settles it."""
         letter = DeadLetter(
             accepted,
@@ -80,30 +83,32 @@ class DeadLetters:
         )
         queue = target.dead_letter_config.arn if target and target.dead_letter_config else None
         if queue is None:
-            self._keep(batch, letter)
-        elif self._is_real_queue(queue):
-            self._send_on(batch, queue, DeadLetterMessage(letter, payload, _attributes(letter)), lanes)
-        else:
-            refusal = self._inboxes.deposit(
-                batch, arn=queue, body=payload, attributes=_attributes(letter), trace_header=accepted.trace_header
-            )
-            if refusal is None:
-                batch.then(lambda: count_queued(counters, 1))
-            else:
-                self.queue_failed(batch, letter, refusal, counters)
+            return LetterPlace(None, self._keep(batch, letter))
+        if self._is_real_queue(queue):
+            return self._send_on(batch, queue, DeadLetterMessage(letter, payload, _attributes(letter)), lanes)
+        refusal = self._inboxes.deposit(
+            batch, arn=queue, body=payload, attributes=_attributes(letter), trace_header=accepted.trace_header
+        )
+        if refusal is not None:
+            return LetterPlace(queue, self.queue_failed(batch, letter, refusal, counters).number)
+        batch.then(lambda: count_queued(counters, 1))
+        return LetterPlace(queue)
 
     def queue_failed(
         self, batch: Batch, letter: DeadLetter, refusal: Retryable | Rejected, counters: SinkCounters
-    ) -> None:
+    ) -> LetterPlace:
         """Keep a dead letter whose queue does not take it."""
-        self._keep(batch, msgspec.structs.replace(letter, queue_failure=f"{refusal.code}: {refusal.message}"))
+        refused = msgspec.structs.replace(letter, queue_failure=f"{refusal.code}: {refusal.message}")
         batch.then(lambda: _count_queue_failed(counters))
+        return LetterPlace(None, self._keep(batch, refused))
 
-    def _keep(self, batch: Batch, letter: DeadLetter) -> None:
-        batch.put(Table.DEAD_LETTERS, key64(self._store.sequences(1)), _encode(letter))
+    def _keep(self, batch: Batch, letter: DeadLetter) -> int:
+        number = self._store.sequences(1)
+        batch.put(Table.DEAD_LETTERS, key64(number), _encode(letter))
         batch.then(lambda: self._add(1))
+        return number
 
-    def _send_on(self, batch: Batch, queue: str, message: DeadLetterMessage, lanes: Lanes) -> None:
+    def _send_on(self, batch: Batch, queue: str, message: DeadLetterMessage, lanes: Lanes) -> LetterPlace:
         """The dead letter becomes a delivery of its own, to the queue, with its own retries."""
         sequence = self._store.sequences(1)
         batch.put(Table.EVENTS, key64(sequence), encoded(message))
@@ -111,6 +116,7 @@ class DeadLetters:
         now_ms = self._world.now_ms()
         lanes.add(lane, batch, due_ms=now_ms, sequence=sequence, progress=Progress(0, now_ms))
         batch.then(lambda: lanes.admit(lane, now_ms))
+        return LetterPlace(queue, None, key64(sequence), now_ms)
 
     # what people do with them
 
@@ -118,7 +124,7 @@ class DeadLetters:
         """All of them, oldest first, with their numbers; durable ones only."""
         for found in self._pages():
             for key, value in found:
-                yield int.from_bytes(key, "big"), _decode(value)
+                yield int.from_bytes(key, "big"), decode(value)
 
     def _pages(self) -> Iterator[list[tuple[bytes, bytes]]]:
         start = b""
@@ -128,14 +134,18 @@ class DeadLetters:
 
     def page(self, after: int, limit: int) -> list[tuple[int, DeadLetter]]:
         found = self._store.scan(Table.DEAD_LETTERS, key64(after + 1), limit=limit)
-        return [(int.from_bytes(key, "big"), _decode(value)) for key, value in found]
+        return [(int.from_bytes(key, "big"), decode(value)) for key, value in found]
+
+    def find(self, number: int) -> DeadLetter | None:
+        value = self._store.get(Table.DEAD_LETTERS, key64(number))
+        return None if value is None else decode(value)
 
     def get(self, number: int) -> DeadLetter:
         """Raises ResourceNotFoundException."""
-        value = self._store.get(Table.DEAD_LETTERS, key64(number))
-        if value is None:
+        letter = self.find(number)
+        if letter is None:
             raise ResourceNotFoundException(f"Dead letter {number} does not exist.")
-        return _decode(value)
+        return letter
 
     async def redrive(self, number: int, *, lanes: Lanes, target_exists: Callable[[str, str], bool]) -> None:
         """Deliver it after all, with all its retries before it again. Raises ResourceNotFoundException where the dead
@@ -155,6 +165,7 @@ class DeadLetters:
         batch.put(Table.EVENTS, key64(sequence), encoded(letter.accepted))
         lane = lanes.lane(letter.rule_arn, letter.target_id, batch)
         lanes.add(lane, batch, due_ms=now_ms, sequence=sequence, progress=Progress(0, now_ms))
+        self._trace.redriven(batch, now_ms, letter.accepted, number=number, sequence=sequence, lane=lane)
         batch.then(lambda: lanes.admit(lane, now_ms))
         await self._remove(batch, {number})
 

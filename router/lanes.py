@@ -129,9 +129,9 @@ class Lane:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_accepted = msgspec.msgpack.Decoder(Accepted).decode
-_decode_dead_letter = msgspec.msgpack.Decoder(DeadLetterMessage).decode
-_decode_progress = msgspec.msgpack.Decoder(Progress).decode
+decode_accepted = msgspec.msgpack.Decoder(Accepted).decode
+decode_dead_letter = msgspec.msgpack.Decoder(DeadLetterMessage).decode
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
 _decode_name = msgspec.msgpack.Decoder(LaneName).decode
 
 
@@ -155,6 +155,18 @@ class Lanes:
     @property
     def parked(self) -> int:
         return sum(lane.parked for lane in self._lanes.values())
+
+    def numbered(self, number: bytes) -> Lane:
+        """A lane that is known to exist; one that ever had a delivery always does."""
+        return self._by_id[number]
+
+    def named(self, name: LaneName) -> Lane:
+        """As `numbered`."""
+        return self._lanes[name]
+
+    def in_flight(self, lane: Lane, key: bytes) -> bool:
+        """Whether the delivery with this row is being attempted now."""
+        return bool(lane.loaded.get(key)) and all(delivery.key != key for delivery in lane.ready)
 
     def lane(self, rule_arn: str, target_id: str, batch: Batch) -> Lane:
         """The pair's lane. A new one becomes durable with `batch`, in which its first delivery must be."""
@@ -296,8 +308,8 @@ class Lanes:
         body = self._store.get(Table.EVENTS, key[12:])
         if body is None:
             raise LookupError("its event is not in the journal")
-        decode = _decode_dead_letter if lane.name.rule_arn == DEAD_LETTER_QUEUE else _decode_accepted
-        return Delivery(key, decode(body), _decode_progress(value) if value else None, len(body))
+        decode = decode_dead_letter if lane.name.rule_arn == DEAD_LETTER_QUEUE else decode_accepted
+        return Delivery(key, decode(body), decode_progress(value) if value else None, len(body))
 
     def _set_timer(self, lane: Lane, due_ms: int) -> None:
         loop = asyncio.get_running_loop()

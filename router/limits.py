@@ -44,6 +44,17 @@ STORE_RESERVE_BYTES = 256 * 1024**2  # ours: for outcomes when the store is full
 DEAD_LETTERS_MAX = 1_000_000  # ours; the oldest go first, counted
 DEAD_LETTER_AGE_S_MAX = 14 * 86_400  # ours, as long as an SQS queue keeps one at most
 
+# The trace (`crossbus trace`).
+TRACE_AGE_S_MAX = 3600  # ours; setting `trace.age_s_max`
+TRACE_BYTES_MAX = 256 * 1024**2  # ours; setting `trace.bytes_max`
+TRACE_STORE_SHARE = 8  # ours: it never takes more than this part of `store.bytes_max`
+TRACE_TEXT_CHARS_MAX = 256  # ours: of an event's source and detail type
+TRACE_MESSAGE_CHARS_MAX = 300  # ours: of a failed attempt's message
+TRACE_NOWHERE_EVENTS_MAX = 10_000  # ours: events that match nothing, remembered in memory
+TRACED_DELIVERIES_MAX = 1000  # ours: that one answer shows
+TRACED_ATTEMPTS_MAX = 20  # ours: the latest of a delivery's that an answer shows
+TRACED_ROWS_MAX = 1_000_000  # ours: of what is pending or kept, looked through where the trace has nothing any more
+
 # Simulated inboxes (SQS and CloudWatch Logs developer guides, and ours).
 INBOX_MESSAGES_MAX = 1_000_000  # ours; setting `inboxes.messages_max`
 MESSAGE_BYTES_MAX = 1024 * 1024  # SQS, since August 2025

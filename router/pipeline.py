@@ -35,6 +35,7 @@ from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, R
 from router.sinks.table import SinkTable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
 from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64
+from router.trace import Planned, Settled, Trace, planned, untraced
 from router.world import World
 
 _STORE_PAUSE_S = 1.0
@@ -49,6 +50,8 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     hops: Hops = Hops()
     trace_header: str | None = None
     parent_id: str | None = None
+    via: LaneName | None = None
+    """The rule and target that sent it on, where it comes from another bus."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -69,6 +72,7 @@ class Pipeline:
         world: World,
         metrics: Metrics,
         settings: Settings,
+        trace: Trace | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -77,6 +81,7 @@ class Pipeline:
         self._world = world
         self._metrics = metrics
         self._settings = settings
+        self._trace = trace or untraced(store, world)
         self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._accepting = 0
@@ -110,12 +115,15 @@ class Pipeline:
         outcomes: list[Taken | Refused] = []
         offers: dict[Lane, list[Delivery]] = {}
         tallies: list[tuple[Incoming, Sequence[RoutedRule]]] = []
+        traced: list[Planned] = []
         now_ms = self._world.now_ms()
         for item in incoming:
             route = self._catalog.route(item.location, item.bus)
             if route is None:
                 refused = self.refusal(item)
-                self._metrics.unknown_bus += refused is None
+                if refused is None:
+                    batch.then(self._dropped)
+                    traced.append(planned(item, item.via, dropped=True))
                 outcomes.append(refused or Taken(item.event.id))
                 continue
             try:
@@ -124,13 +132,16 @@ class Pipeline:
                 outcomes.append(MALFORMED_DETAIL)
                 continue
             except TooManySteps as error:
-                outcomes.append(Refused("InvalidArgument", f"Parameter Detail is not valid. Reason: {error}."))
+                outcomes.append(_too_costly(error))
                 continue
             rules = self._allowed(rules, item.event)
             if rules:
-                self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers)
+                traced.append(self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers))
+            else:
+                traced.append(planned(item, item.via))
             tallies.append((item, rules))
             outcomes.append(Taken(item.event.id))
+        self._trace.planned(batch, now_ms, traced)
         batch.then(lambda: self._accepted(tallies, offers))
         return outcomes
 
@@ -156,10 +167,12 @@ class Pipeline:
         now_ms: int,
         batch: Batch,
         offers: dict[Lane, list[Delivery]],
-    ) -> None:
+    ) -> Planned:
+        """What the trace says of it."""
         targets = [target for rule in rules for target in rule.targets]
+        idle_rules = [rule.arn for rule in rules if not rule.targets]
         if not targets:
-            return
+            return planned(item, item.via, idle_rules=idle_rules)
         accepted = Accepted(
             item.event, item.location, item.bus, item.hops, now_ms, item.trace_header, parent_id=item.parent_id
         )
@@ -168,10 +181,13 @@ class Pipeline:
         batch.put(Table.EVENTS, key64(sequence), body)
         if len(targets) > 1:
             batch.put(Table.REFERENCES, key64(sequence), len(targets).to_bytes(4, "big"))
+        lanes: list[bytes] = []
         for target in targets:
             lane = self.lanes.lane(target.rule_arn, target.target.id, batch)
             key = self.lanes.add(lane, batch, due_ms=now_ms, sequence=sequence)
             offers.setdefault(lane, []).append(Delivery(key, accepted, None, len(body)))
+            lanes.append(lane.id)
+        return planned(item, item.via, sequence=key64(sequence), lanes=b"".join(lanes), idle_rules=idle_rules)
 
     def _accepted(
         self, tallies: list[tuple[Incoming, Sequence[RoutedRule]]], offers: dict[Lane, list[Delivery]]
@@ -190,10 +206,24 @@ class Pipeline:
         for lane, deliveries in offers.items():
             self.lanes.offer(lane, deliveries)
 
+    def _dropped(self) -> None:
+        """An event for a bus that does not exist was acknowledged, or came from another bus of this hub."""
+        self._metrics.unknown_bus += 1
+
     def refusal(self, item: Incoming) -> Refused | None:
         """Why the event would be refused at its bus's door, whatever its detail."""
         if self._settings.refuse_unknown_bus and self._catalog.route(item.location, item.bus) is None:
             return Refused("ResourceNotFoundException", f"Event bus {item.bus} does not exist.")
+        return None
+
+    def too_costly(self, item: Incoming) -> Refused | None:
+        """Why the rules of the event's bus would refuse it, for those who must know before they hand over several."""
+        route = self._catalog.route(item.location, item.bus)
+        try:
+            if route is not None:
+                route.table.match(item.event)
+        except TooManySteps as error:
+            return _too_costly(error)
         return None
 
     async def _commit(self, batch: Batch) -> None:
@@ -257,6 +287,7 @@ class Pipeline:
             lane.workers -= 1
 
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
+        started = self._world.monotonic()
         target, attempts, outcomes = self._attempts(lane, sink, deliveries)
         if sink is not None and attempts:
             ready = [attempt for attempt in attempts if attempt is not None]
@@ -265,7 +296,11 @@ class Pipeline:
                 if attempt is not None:
                     outcomes[index] = next(sent)
         await self._settle(
-            lane, target, sink.kind if sink else "removed", list(zip(deliveries, attempts, outcomes, strict=True))
+            lane,
+            target,
+            sink.kind if sink else "removed",
+            list(zip(deliveries, attempts, outcomes, strict=True)),
+            took_ms=round((self._world.monotonic() - started) * 1000),
         )
 
     def _attempts(
@@ -336,12 +371,15 @@ class Pipeline:
         target: RoutedTarget | None,
         kind: str,
         tried: list[tuple[Delivery, Attempt | None, Outcome]],
+        *,
+        took_ms: int,
     ) -> None:
         """Write what became of the deliveries, as soon as the store can. Where all that follows from it is written with
         it (`effects`), nothing happened when the store fails: then they stay as they were and are tried again."""
         batch = Batch(essential=True)
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
+        traced = Settled(lane.id, took_ms)
         counters = self._metrics.sink(*_origin(lane.name), kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:
@@ -351,14 +389,16 @@ class Pipeline:
                 if outcome.effects is not None:
                     batch.extend(outcome.effects)
                 settled.append(delivery)
+                traced.took(delivery)
                 continue
             due_ms = self._failed(
-                lane, target, delivery, attempt, outcome, batch=batch, counters=counters, now_ms=now_ms
+                lane, target, delivery, attempt, outcome, batch=batch, traced=traced, counters=counters, now_ms=now_ms
             )
             if due_ms is None:
                 settled.append(delivery)
             else:
                 parked.append((delivery, due_ms))
+        self._trace.settled(batch, now_ms, traced)
         batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
         local = any(isinstance(outcome, Delivered) and outcome.effects is not None for _, _, outcome in tried)
         while True:
@@ -418,6 +458,7 @@ class Pipeline:
         outcome: Retryable | Rejected,
         *,
         batch: Batch,
+        traced: Settled,
         counters: SinkCounters,
         now_ms: int,
     ) -> int | None:
@@ -450,12 +491,15 @@ class Pipeline:
         if isinstance(decision, retry.RetryAt):
             sequence = int.from_bytes(delivery.sequence, "big")
             self.lanes.add(lane, batch, due_ms=decision.due_ms, sequence=sequence, progress=progress)
+            traced.parked(delivery, progress, decision.due_ms)
             return decision.due_ms
         batch.release(delivery.sequence)
+        condition = decision.condition if decision else None
         if isinstance(delivery.body, DeadLetterMessage):
-            self._dead_letters.queue_failed(batch, delivery.body.letter, outcome, counters)
+            place = self._dead_letters.queue_failed(batch, delivery.body.letter, outcome, counters)
+            traced.given_up(delivery, progress, condition, place)
             return None
-        self._dead_letters.give_up(
+        place = self._dead_letters.give_up(
             batch,
             accepted=delivery.body,
             payload=attempt.payload if attempt else envelope(delivery.body.event),
@@ -464,10 +508,11 @@ class Pipeline:
             target=target.target if target else None,
             failure=outcome,
             attempts=progress.attempts,
-            condition=decision.condition if decision else None,
+            condition=condition,
             counters=counters,
             lanes=self.lanes,
         )
+        traced.given_up(delivery, progress, condition, place)
         return None
 
     # recover, run, stop
@@ -531,6 +576,10 @@ def _retry_policy(target: RoutedTarget | None) -> retry.RetryPolicy:
         _DEFAULT_RETRY.attempts_max if attempts is None else attempts,
         _DEFAULT_RETRY.age_s_max if age_s is None else age_s,
     )
+
+
+def _too_costly(error: TooManySteps) -> Refused:
+    return Refused("InvalidArgument", f"Parameter Detail is not valid. Reason: {error}.")
 
 
 def _origin(name: LaneName) -> tuple[Location, str]:

@@ -11,7 +11,7 @@ from msgspec import inspect
 
 from router.catalog import declared, quotas, targets
 from router.catalog.state import CatalogState
-from router.config import AccountId, AnyAccount, AnyRegion, ConfigError, Hub, Name, RegionName, load, parse
+from router.config import AccountId, AnyAccount, AnyRegion, ConfigError, Hub, Name, RegionName, load, parse, yaml_value
 from router.core.event import Location
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -277,6 +277,21 @@ sqs_sources:
 @pytest.mark.parametrize(("text", "said"), FAULTS.values(), ids=FAULTS.keys())
 def test_fault_is_said_with_its_path(text: str, said: str) -> None:
     assert refusal(text, CROSSBUS_EMPTY="") == said
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": [1.5, "x", null, true]}', '{a: 1, "b": [1.5, x, null, true]}'])
+def test_json_is_read_as_the_yaml_that_it_is(text: str) -> None:
+    assert yaml_value(text.encode()) == {"a": 1, "b": [1.5, "x", None, True]}
+
+
+@pytest.mark.parametrize("text", ['{"a": 1,\n"a": 2}', "{a: 1,\na: 2}"])
+def test_a_key_that_stands_twice_in_json_is_refused_with_its_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected each key once, got 'a' again - at line 2"):
+        yaml_value(text.encode())
+
+
+def test_what_json_does_not_have_is_left_to_yaml() -> None:
+    assert yaml_value(b'{"a": NaN}') == {"a": "NaN"}
 
 
 def test_account_that_stands_twice_is_refused() -> None:

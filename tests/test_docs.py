@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from router.core.delivery import EDGES, diagram
 from router.core.event import Location
 from router.metrics import Metrics
 
@@ -22,3 +23,11 @@ def test_every_metric_has_its_row_and_every_row_its_metric() -> None:
         re.findall(r"^\| `(crossbus_\w+)`", (DOCS / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
     assert exposed == documented
+
+
+def test_the_diagram_of_a_deliverys_life_is_made_from_its_table() -> None:
+    (shown,) = re.findall(
+        r"^```mermaid\n(.*?)\n```", (DOCS / "durability.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert shown == diagram()
+    assert len(re.findall(r"^    \w+ --> \w+: \w+$", shown, re.MULTILINE)) == len(EDGES)

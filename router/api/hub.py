@@ -1,5 +1,5 @@
-"""The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, and why an
-event matches or does not (`explain.py`).
+"""The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, why an event
+matches or does not (`explain.py`), and what happened to one (`router/trace_tree.py`).
 
 JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
 `after` goes on where a page ended.
@@ -22,6 +22,7 @@ from router.pipeline import Pipeline
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
 from router.simulator.records import Message, is_binary
+from router.trace_tree import TraceTree
 from router.world import iso_ms
 
 _PAGE_MAX = 1000
@@ -67,6 +68,7 @@ class HubApi:
         dead_letters: DeadLetters,
         pipeline: Pipeline,
         catalog: Catalog,
+        traces: TraceTree,
         state: Callable[[], Mapping[str, Any]],
         default_location: Location,
     ) -> None:
@@ -74,6 +76,7 @@ class HubApi:
         self._dead_letters = dead_letters
         self._pipeline = pipeline
         self._catalog = catalog
+        self._traces = traces
         self._state = state
         self._default_location = default_location
 
@@ -168,6 +171,9 @@ class HubApi:
             default_location=self._default_location,
         )
 
+    async def trace(self, query: _Query, _body: bytes, _number: str) -> Any:
+        return await self._traces.of(query.text("event_id"))
+
     async def _redrive(self, number: int) -> None:
         await self._dead_letters.redrive(
             number,
@@ -187,6 +193,7 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("POST", re.compile("dead-letters/(?P<number>[0-9]{1,18})/redrive"), HubApi.redrive),
     ("GET", re.compile("explain"), HubApi.explain),
     ("POST", re.compile("explain"), HubApi.explain),
+    ("GET", re.compile("trace"), HubApi.trace),
 )
 
 

@@ -107,7 +107,7 @@ class Catalog:
         return self._state.routed_target(rule_arn, target_id)
 
     def prepare(self) -> None:
-        """Compile every bus's rules now, so that the first events do not wait for it."""
+        """Index every bus's rules now, so that the first events do not wait for it."""
         self._state.prepare()
 
     async def keep_merged(self) -> None:

@@ -27,10 +27,6 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     gone_rules: tuple[Rule, ...] = ()
 
 
-_OVERLAID_MAX = 256
-"""A commit that changes more rules of one bus has its table built anew."""
-
-
 class BusEntry:
     """One bus with its rules. `rule_names` is sorted; `wildcard_rules` counts the patterns that have a wildcard."""
 
@@ -110,7 +106,7 @@ class CatalogState:
         return entry.table
 
     def prepare(self) -> None:
-        """Build every bus's rule table, so that no event waits for it."""
+        """Index every bus's rules, so that no event waits for it. Code is compiled with a source's first event."""
         for entry in self.entries():
             if entry.rules:
                 for _ in self._table(entry).prepare():
@@ -126,9 +122,9 @@ class CatalogState:
             if start is None or not start.changes:
                 continue
             merged = yield from start.merging()
-            if entry.table is not None:
-                entry.table = entry.table.rebased(merged, start)
-                entry.route = None
+            assert entry.table is not None, "a table is only ever changed"
+            entry.table = entry.table.rebased(merged, start)
+            entry.route = None
 
     def routed_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         found = self._routed_targets.get(rule_arn)
@@ -236,8 +232,6 @@ class _Overlay:
         self.leaving: list[RoutedRule] = []
         self.coming: dict[RoutedRule, Pattern] = {}
 
-    def over(self, table: RuleTable[RoutedRule]) -> RuleTable[RoutedRule] | None:
-        """The changed table; None where it is better built anew."""
-        if len(self.coming) + len(self.leaving) > _OVERLAID_MAX:
-            return None
+    def over(self, table: RuleTable[RoutedRule]) -> RuleTable[RoutedRule]:
+        """The changed table."""
         return table.changed(list(self.coming.items()), self.leaving)

@@ -11,7 +11,9 @@ from router import __version__
 from router.cli import patterns
 from router.cli.check import HUB_FILE, check
 from router.cli.client import HubClient
+from router.cli.store import store_app
 from router.cli.terminal import ACCOUNT, REGION, URL, AccountOption, RegionOption, Url, fail, print_json, told
+from router.cli.trace import trace
 from router.config import load
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ inbox_app = typer.Typer(help="What simulated targets received.", no_args_is_help
 dlq_app = typer.Typer(help="Deliveries that were given up and are kept.", no_args_is_help=True)
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(store_app, name="store")
 
 HubFile = Annotated[Path, typer.Argument(help="The hub file.")]
 
@@ -53,6 +56,7 @@ def serve(
 app.command()(check)
 app.command("test-pattern")(patterns.try_pattern)
 app.command()(patterns.explain)
+app.command()(trace)
 
 
 @app.command("put-events")

@@ -85,3 +85,11 @@ def advance(state: State, step: Step) -> State:
     if after is None:
         raise ImpossibleStep(f"A delivery that is {state} cannot {step}")
     return after
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, an edge a line: what docs/durability.md shows."""
+    lines = ["stateDiagram-v2", f"    [*] --> {State.PENDING}: accept"]
+    lines += [f"    {state} --> {after}: {step}" for (state, step), after in EDGES.items()]
+    lines.append(f"    {State.DELIVERED} --> [*]")
+    return "\n".join(lines)

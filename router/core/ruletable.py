@@ -25,8 +25,8 @@ from router.core.event import Event
 from router.core.pattern import Pattern
 from router.core.ruletable_bucket import Segment, sources_of
 from router.core.ruletable_code import PERHAPS_DEEP_CHARS, NeedsCompleteReading, Reader, TooWide, joined, too_deep
-from router.core.ruletable_index import STEPS_MAX, Steps
-from router.core.ruletable_lookup import TooManySteps
+from router.core.ruletable_index import Steps
+from router.core.ruletable_lookup import STEPS_MAX, TooManySteps
 from router.core.ruletable_values import NotAnObject, decode_object
 from router.core.ruletable_walk import Walk
 
@@ -139,7 +139,14 @@ class RuleTable(Generic[K]):
         base = yield from self._base.changing(self._overlay.rules.items(), self._gone)
         for bucket in base.buckets():
             yield from bucket.prepare()
-        return RuleTable(base, Segment(self._steps), frozenset(), self._steps, {})
+        # A reader is for buckets: where those are the same it can stay, unless it looks for what is gone.
+        stay = {} if self._gone else {of: it for of, it in self._readers.items() if self._same_buckets(of, base)}
+        return RuleTable(base, Segment(self._steps), frozenset(), self._steps, stay)
+
+    def _same_buckets(self, source: str | None, base: Segment[K]) -> bool:
+        sources = [] if source is None else [source]
+        mine = [*self._base.buckets_for(sources), *self._overlay.buckets_for(sources)]
+        return mine == base.buckets_for(sources)
 
     def merged(self) -> "RuleTable[K]":
         """`merging` without pauses."""
@@ -215,7 +222,7 @@ class RuleTable(Generic[K]):
         }
         if event.replay_name is not None:
             whole["replay-name"] = event.replay_name
-        return self.walk(whole)
+        return self._walk(whole)
 
     # whole events
 
@@ -243,7 +250,7 @@ class RuleTable(Generic[K]):
         if found is not None:
             return found
         try:
-            return self.walk(decode_object(text))
+            return self._walk(decode_object(text))
         except (NotAnObject, TooManySteps) as error:
             raise MalformedEvent(str(error)) from None
 
@@ -305,15 +312,14 @@ class RuleTable(Generic[K]):
         self._readers[source] = reader
         return reader
 
-    def walk(self, event: Mapping[str, Any]) -> tuple[K, ...]:
+    def _walk(self, event: Mapping[str, Any]) -> tuple[K, ...]:
         """The complete way, for any object as `decode_object` gives it. Raises TooManySteps."""
-        self._steps.left = STEPS_MAX
         given = event.get("source")
         sources = [given] if type(given) is str else _strings(given) if type(given) is list else []
         in_base = self._base.buckets_for(sources)
         in_overlay = self._overlay.buckets_for(sources)
-        paths = frozenset[str]().union(*(bucket.ready().paths for bucket in (*in_base, *in_overlay)))
-        walk: Walk[K] = Walk(event, self._steps, paths)
+        buckets = [bucket.ready() for bucket in (*in_base, *in_overlay)]
+        walk: Walk[K] = Walk(event, self._steps, lambda: frozenset[str]().union(*(bucket.paths for bucket in buckets)))
         found = [key for bucket in in_base for key in walk.matching(bucket) if key not in self._gone]
         found += [key for bucket in in_overlay for key in walk.matching(bucket)]
         return tuple(dict.fromkeys(found))
@@ -345,7 +351,8 @@ def matches(pattern: Pattern, event_json: str) -> bool:
     It walks, which for one event is cheaper than to compile.
     """
     table = RuleTable.build([(None, pattern)])
+    table._steps.left = STEPS_MAX
     try:
-        return bool(table.walk(decode_object(event_json)))
+        return bool(table._walk(decode_object(event_json)))
     except (NotAnObject, TooManySteps) as error:
         raise MalformedEvent(str(error)) from None

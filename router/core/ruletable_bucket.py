@@ -111,11 +111,12 @@ class _KeysOfByte(dict[int, tuple[K, ...]]):
 class Results(dict[Rows, tuple[K, ...]]):
     """The keys of the rules that a set of rows stands for, in order, each once."""
 
-    __slots__ = ("_firsts", "_keys_of_byte", "_later")
+    __slots__ = ("__weakref__", "_firsts", "_keys_of_byte", "_later", "_steps")
 
-    def __init__(self, keys: list[K]) -> None:
+    def __init__(self, keys: list[K], steps: Steps) -> None:
         """`keys` by row; the rows of one rule stand one after the other."""
         super().__init__()
+        self._steps = steps
         self._keys_of_byte = _KeysOfByte(keys)
         self._firsts: dict[int, Rows] = {}
         later: list[int] = []
@@ -124,6 +125,12 @@ class Results(dict[Rows, tuple[K, ...]]):
                 later.append(row)
                 self._firsts[row] = self._firsts.get(row - 1, 1 << (row - 1))
         self._later = rows_of(later)
+        self.forget()
+        steps.watch(self)
+
+    def forget(self) -> None:
+        self.clear()
+        self._keys_of_byte.clear()
         self[0] = ()
 
     def __missing__(self, rows: Rows) -> tuple[K, ...]:
@@ -149,10 +156,10 @@ class Results(dict[Rows, tuple[K, ...]]):
                 at = hit.start()
                 found += keys_of_byte[at << 8 | text[at]]
         result = tuple(found)
-        if len(self) >= RESULTS_MAX:
-            self.clear()
-            self[0] = ()
+        if len(self) >= RESULTS_MAX or len(keys_of_byte) >= RESULTS_MAX * 16:
+            self.forget()
         self[rows] = result
+        self._steps.remembered(200 + 8 * len(result) + len(text))
         return result
 
 
@@ -185,7 +192,7 @@ class Bucket(Generic[K]):
         self.everything: Rows = 0
         self.unsure: Rows = 0
         self.paths: frozenset[str] = frozenset()
-        self.results: Results[K] = Results([])
+        self.results: Results[K] = Results([], steps)
         self._steps = steps
         self._prepared = False
         self._preparing: Iterator[None] | None = None
@@ -230,11 +237,11 @@ class Bucket(Generic[K]):
             if node is None:
                 unsure += [row for row, _ in conditions[path]]
                 continue
-            node.index = FieldIndex(path, self._steps)
+            node.index = FieldIndex(self._steps)
             yield from node.index.fill(conditions[path], self.everything)
         self.unsure = rows_of(sorted(set(unsure)))
         self.root.close(self.everything)
-        self.results = Results(self.keys)
+        self.results = Results(self.keys, self._steps)
         yield
 
     def _node(self, path: str) -> Node | None:
@@ -288,13 +295,15 @@ class Segment(Generic[K]):
                 yield
         new.by_source = dict(self.by_source)
         new.any_source = self.any_source
+        done = 0
         for source, keys in touched.items():
             old = self.any_source if source is None else self.by_source.get(source)
             staying = [key for key in dict.fromkeys(old.keys) if key not in keys] if old else []
             bucket: Bucket[K] = Bucket(source, self._steps)
-            for count, key in enumerate([*staying, *(key for key, stays in keys.items() if stays)]):
+            for key in (*staying, *(key for key, stays in keys.items() if stays)):
                 bucket.add_rule(key, new.rules[key])
-                if count % STEP_RULES == STEP_RULES - 1:
+                done += 1
+                if done % STEP_RULES == 0:
                     yield
             if source is None:
                 new.any_source = bucket if bucket.branches else None

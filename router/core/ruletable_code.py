@@ -23,7 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from router.core.ruletable_bucket import Bucket, Node
 from router.core.ruletable_index import Steps
-from router.core.ruletable_lookup import Rows, made
+from router.core.ruletable_lookup import Rows, made, spend
 from router.core.ruletable_values import DEPTH_MAX, may_be_too_deep
 
 FIELDS_MAX = 512
@@ -44,7 +44,7 @@ ENVELOPE = {
     "account": "e.account",
     "time": "e.time",
     "region": "e.region",
-    "replay-name": "U if e.replay_name is None else e.replay_name",
+    "replay-name": "(U if e.replay_name is None else e.replay_name)",
 }
 """The text fields of an event as delivered; besides them it has `version`, `resources` and `detail`."""
 
@@ -90,12 +90,6 @@ class _Shape:
     def key(self) -> "_ShapeKey":
         return tuple([(name, self.children[name].key()) for name in sorted(self.children)])
 
-    def at(self, path: str) -> "_Shape":
-        shape = self
-        for step in path.split("."):
-            shape = shape.children[step]
-        return shape
-
 
 _ShapeKey = tuple[tuple[str, "_ShapeKey"], ...]
 """Names of fields, sorted, each with those beyond it."""
@@ -110,17 +104,33 @@ def _dotted(key: _ShapeKey) -> Iterator[str]:
             yield f"{name}.{rest}"
 
 
-def _defined(key: _ShapeKey, **options: Any) -> type[msgspec.Struct]:
-    """A Struct for objects of which these fields are wanted; each may be missing and of any JSON type.
+class _Structs:
+    """A Struct for objects of one shape, and those of the objects in it, by the names of their fields."""
 
-    Raises TooWide.
-    """
+    __slots__ = ("inner", "struct")
+
+    def __init__(self, struct: type[msgspec.Struct], inner: "dict[str, _Structs]") -> None:
+        self.struct = struct
+        self.inner = inner
+
+    def at(self, path: str) -> type[msgspec.Struct] | None:
+        """The Struct of the object at this path, if fields beyond it are wanted."""
+        structs: _Structs | None = self
+        for step in path.split("."):
+            structs = structs.inner.get(step) if structs is not None else None
+        return None if structs is None else structs.struct
+
+
+def _defined(key: _ShapeKey, **options: Any) -> _Structs:
+    """Structs for objects of which these fields are wanted; each may be missing, or any JSON. Raises TooWide."""
+    found: dict[str, _Structs] = {}
     fields: list[tuple[str, Any, Any]] = []
     names: dict[str, str] = {}
     for name, beyond in key:
         kind: Any = Any
         if beyond:
-            inner = _struct(beyond)
+            found[name] = _structs(beyond)
+            inner = found[name].struct
             element = inner | list[Any] | str | int | float | bool | None
             kind = inner | list[element] | str | int | float | bool | None | UnsetType  # type: ignore[valid-type]
         names[attribute(name)] = intern(name)
@@ -132,12 +142,15 @@ def _defined(key: _ShapeKey, **options: Any) -> type[msgspec.Struct]:
         fields.append((f"dotted_{at}", _Nothing | UnsetType, UNSET))
     if len(fields) >= FIELDS_MAX:
         raise TooWide
-    return msgspec.defstruct("Fields", fields, rename=names, gc=False, **options)
+    return _Structs(msgspec.defstruct("Fields", fields, rename=names, gc=False, **options), found)
 
 
-@lru_cache(maxsize=1024)
-def _struct(key: _ShapeKey) -> type[msgspec.Struct]:
-    """The one Struct of a shape: sources whose rules look at the same fields share it, and so processor caches."""
+@lru_cache(maxsize=256)
+def _structs(key: _ShapeKey) -> _Structs:
+    """Sources whose rules look at the same fields share their Structs, and so processor caches.
+
+    What belongs together is reached from one entry: an inner Struct that is made anew would be another class.
+    """
     return _defined(key)
 
 
@@ -161,9 +174,9 @@ class _Writer:
     one object, `o` for what is no object, `l` for what is no plain value, `i` the rows left where it is no value.
     """
 
-    def __init__(self, bucket: Bucket[Any], shape: _Shape, ranks: Mapping[str, float], *, whole: bool) -> None:
+    def __init__(self, bucket: Bucket[Any], structs: _Structs, ranks: Mapping[str, float], *, whole: bool) -> None:
         self.bucket = bucket
-        self.shape = shape
+        self.structs = structs
         self.whole = whole
         self.ranks = ranks
         self.lines: list[str] = []
@@ -213,15 +226,6 @@ class _Writer:
                 self.constants[f"S{at}"] = None
         self.constants["bind"] = None
         return "\n".join([f"def make({', '.join(self.constants)}):", *self.lines])
-
-    def _goes_on(self, node: Node) -> bool:
-        """Whether another bucket's rules look for fields beyond what is a value here."""
-        shape = self.shape
-        for step in node.path.split("."):
-            if step not in shape.children:
-                return False
-            shape = shape.children[step]
-        return bool(shape.children)
 
     def _place(self, node: Node) -> tuple[bool, float, str]:
         """Where to ask for the field among its siblings: values before objects, the most telling first."""
@@ -278,7 +282,7 @@ class _Writer:
         index = node.index
         assert index is not None
         self.constants[f"l{at}"] = _of_leaf(node)
-        if value == "e.resources" or self._goes_on(node):
+        if value == "e.resources" or self.structs.at(node.path) is not None:
             self._put(indent, f"r &= l{at}({value})")
             return
         if index.names is None:
@@ -405,7 +409,8 @@ def _of_anything(
                 found |= of_object(element, rows)
                 if found == rows:
                     break
-                steps.check()
+                if steps.left < 0:
+                    spend(steps, 0)
         return found
 
     def of_leaf(child: Node, objects: list[Any]) -> Rows:
@@ -424,21 +429,19 @@ def _of_anything(
 
 
 def bound(
-    bucket: Bucket[K], shape: _Shape, ranks: Mapping[str, float], steps: Steps, *, whole: bool
+    bucket: Bucket[K], structs: _Structs, ranks: Mapping[str, float], steps: Steps, *, whole: bool
 ) -> Callable[..., tuple[K, ...]]:
-    """The bucket's function for Structs of this shape: of a whole event's Struct, or of an event and its detail."""
-    writer = _Writer(bucket.ready(), shape, ranks, whole=whole)
+    """The bucket's function for these Structs: of a whole event's Struct, or of an event and its detail."""
+    writer = _Writer(bucket.ready(), structs, ranks, whole=whole)
     make = made(writer.write())
-    structs = {
-        at: _struct(shape.at(node.path).key())
-        for at, node in enumerate(writer.nodes)
-        if node.children and (whole or node.path.startswith("detail."))
-    }
 
     def bind(at: int, of_object: Callable[[Any, Rows], Rows]) -> Callable[[Any, Rows], Rows]:
-        return _of_anything(writer.nodes[at], structs[at], of_object, steps)
+        struct = structs.at(writer.nodes[at].path)
+        assert struct is not None
+        return _of_anything(writer.nodes[at], struct, of_object, steps)
 
-    return make(**{**writer.constants, **{f"S{at}": struct for at, struct in structs.items()}, "bind": bind})
+    of_nodes = {f"S{at}": structs.at(node.path) for at, node in enumerate(writer.nodes) if node.children}
+    return make(**{**writer.constants, **of_nodes, "bind": bind})
 
 
 class Reader(Generic[K]):
@@ -459,15 +462,16 @@ class Reader(Generic[K]):
         self._ranks = ranks
         self._steps = steps
         shape = _Shape()
-        detail = shape.children.setdefault("detail", _Shape())
         for bucket in buckets:
             node = bucket.ready().root.children.get("detail")
             if node is not None:
-                detail.take(node)
-        self.decode_detail = msgspec.json.Decoder(_struct(detail.key()), float_hook=str.encode).decode
+                shape.take(node)
+        detail = _structs(shape.key())
+        self.decode_detail = msgspec.json.Decoder(detail.struct, float_hook=str.encode).decode
         """The text of an event's detail as what `match` takes; it raises what msgspec raises."""
+        structs = _Structs(detail.struct, {"detail": detail})
         self.match: Callable[[Any, msgspec.Struct], tuple[K, ...]] = combine(
-            [bound(bucket, shape, ranks, steps, whole=False) for bucket in buckets]
+            [bound(bucket, structs, ranks, steps, whole=False) for bucket in buckets]
         )
         """The keys of the rules that an event matches, given the decoded detail; NeedsCompleteReading, TooManySteps."""
 
@@ -481,13 +485,13 @@ class Reader(Generic[K]):
             if shape.children.pop("source", _Shape()).children:
                 raise TooWide
             options = {"tag_field": "source", "tag": source}
-        struct = _defined(shape.key(), **options)
-        struct.match = self._combine(  # type: ignore[attr-defined]
-            [bound(bucket, shape, self._ranks, self._steps, whole=True) for bucket in self._buckets]
+        structs = _defined(shape.key(), **options)
+        structs.struct.match = self._combine(  # type: ignore[attr-defined]
+            [bound(bucket, structs, self._ranks, self._steps, whole=True) for bucket in self._buckets]
         )
         if source is not None:
-            struct.k_source = source  # type: ignore[attr-defined]
-        return struct
+            structs.struct.k_source = source  # type: ignore[attr-defined]
+        return structs.struct
 
 
 def joined(

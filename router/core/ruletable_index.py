@@ -9,16 +9,14 @@ of a complete reading, `float` and `OddNumber`, will do as well.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 from weakref import ref
 
 import msgspec
 
 from router.core.operators import Absent, AnythingBut, Exists, OddNumber, Test, number, whole_number
-from router.core.ruletable_lookup import STEP_TESTS, LookupCode, Rows, TooManySteps, ValueLookup, rows_of
+from router.core.ruletable_lookup import STEP_TESTS, LookupCode, Rows, ValueLookup, rows_of, spend
 
-STEPS_MAX = 1_000_000
-"""Matching one event takes no more steps: a value looked up, an array element, a test or a binding tried."""
 MEMO_ENTRIES_MAX = 4096
 """Of one field; then its memo starts anew."""
 MEMO_BYTES_MAX = 16 * 2**20
@@ -37,10 +35,16 @@ _float = msgspec.json.Decoder(float).decode
 _floats = msgspec.json.Decoder(list[float]).decode
 
 
+class Forgetful(Protocol):
+    """Remembers answers, and can start anew."""
+
+    def forget(self) -> None: ...
+
+
 class Steps:
     """What one event may still cost, and what all memos of a table may still take.
 
-    `left` counts down with every step; where there may be many, `check` stops the event when there are none left.
+    `left` counts down with every step; where there may be many, `spend` stops the event when there are none left.
     """
 
     __slots__ = ("_memos", "_memos_max", "left", "memo_bytes_left")
@@ -48,20 +52,21 @@ class Steps:
     def __init__(self) -> None:
         self.left = 0
         self.memo_bytes_left = MEMO_BYTES_MAX
-        self._memos: list[ref[Memo]] = []
+        self._memos: list[ref[Forgetful]] = []
         self._memos_max = 64
 
-    def check(self) -> None:
-        """Raise TooManySteps if the event has had its steps."""
-        if self.left < 0:
-            raise TooManySteps(f"expected an event that is matched in {STEPS_MAX} steps, got one that takes more")
-
-    def watch(self, memo: "Memo") -> None:
+    def watch(self, memo: "Forgetful") -> None:
         """Count the memo in for as long as it is in use."""
         self._memos.append(ref(memo))
         if len(self._memos) > self._memos_max:
             self._memos = [watched for watched in self._memos if watched() is not None]
             self._memos_max = 64 + 2 * len(self._memos)
+
+    def remembered(self, size: int) -> None:
+        """Count the bytes of something remembered; when all of it is too much, all memos start anew."""
+        self.memo_bytes_left -= size
+        if self.memo_bytes_left < 0:
+            self.forget()
 
     def forget(self) -> None:
         """Let all memos start anew."""
@@ -80,13 +85,13 @@ class Memo(dict[Any, Rows]):
     a second time, as a byte for each of some hashes tells: most strings that come once never come again.
     """
 
-    __slots__ = ("__weakref__", "_door", "_entry_bytes", "_index", "_steps")
+    __slots__ = ("__weakref__", "_door", "_index", "_set_bytes", "_steps")
 
     def __init__(self, index: "FieldIndex", steps: Steps, width: int) -> None:
         super().__init__()
         self._index = index
         self._steps = steps
-        self._entry_bytes = 160 + (width >> 3)
+        self._set_bytes = width >> 3
         self._door = bytearray(DOOR_MASK + 1)
         steps.watch(self)
         self.forget()
@@ -101,6 +106,8 @@ class Memo(dict[Any, Rows]):
         kind = type(value)
         if kind is str:
             rows = index.of_text(value)
+            if steps.left < 0:
+                spend(steps, 0)
             mark = hash(value)
             door, slot = self._door, mark & DOOR_MASK
             if door[slot] != mark >> 16 & 255 or len(value) > MEMO_KEY_CHARS_MAX:
@@ -110,20 +117,19 @@ class Memo(dict[Any, Rows]):
             return index.of_decimal(value)
         else:
             rows = index.answer(value)
-            if kind in _NUMBERS and not -_PLAIN_MAX < value < _PLAIN_MAX:
+            if kind is OddNumber or (kind in _NUMBERS and not -_PLAIN_MAX < value < _PLAIN_MAX):
                 # As keys, an int and a float of this size may be equal, and yet have other answers.
                 return rows
+        size = 160 if kind is not str else 160 + len(value) * (1 if value.isascii() else 4)
         if rows == index.indifferent:
             # Most values satisfy nothing of their own: those share one int.
             rows = index.indifferent
-            steps.memo_bytes_left -= 160
         else:
-            steps.memo_bytes_left -= self._entry_bytes
+            size += self._set_bytes
         if len(self) >= MEMO_ENTRIES_MAX:
             self.forget()
         self[value] = rows
-        if steps.memo_bytes_left < 0:
-            steps.forget()
+        steps.remembered(size)
         return rows
 
 
@@ -154,7 +160,6 @@ class FieldIndex:
         "of_text",
         "only",
         "other",
-        "path",
         "splits_bools",
     )
 
@@ -163,9 +168,8 @@ class FieldIndex:
     """The rows satisfied by a string, computed anew."""
     _of_float: Callable[[float], Rows]
 
-    def __init__(self, path: str, steps: Steps) -> None:
+    def __init__(self, steps: Steps) -> None:
         """An empty index; `fill` does the work."""
-        self.path = path
         self._steps = steps
         self._positive = ValueLookup()
         self._excluded = ValueLookup()
@@ -286,7 +290,8 @@ class FieldIndex:
                 distinct.difference_update(decimals)
         for value in distinct:
             found |= self.of(value)
-            self._steps.check()
+            if self._steps.left < 0:
+                spend(self._steps, 0)
         if self.splits_bools:
             # In the set, True hides behind 1 and False behind 0.
             for value in values:

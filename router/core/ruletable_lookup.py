@@ -32,6 +32,8 @@ from router.core.operators import (
     wildcard_regex,
 )
 
+STEPS_MAX = 1_000_000
+"""Matching one event takes no more steps: a value looked up, an array element, a test or a binding tried."""
 SPARSE_FROM_ROWS = 1024
 """Buckets with more rows keep small sets as numbers."""
 STEP_TESTS = 512
@@ -51,6 +53,13 @@ class StepsLeft(Protocol):
     """Counts down what one event may still cost."""
 
     left: int
+
+
+def spend(steps: StepsLeft, count: int) -> None:
+    """Take steps; TooManySteps when there are not as many left."""
+    steps.left -= count
+    if steps.left < 0:
+        raise TooManySteps(f"expected an event that is matched in {STEPS_MAX} steps, got one that takes more")
 
 
 def rows_of(numbers: Sequence[int]) -> Rows:
@@ -187,12 +196,16 @@ class _Wildcards:
         self._rows.clear()
 
     def write(self, code: "LookupCode") -> None:
+        """A wildcard tried costs a step, and one more for each 64 characters of the value."""
+        code.put("n = 1 + (len(v) >> 6)")
         for side in (self._begins, self._ends):
             for length, by_text in side.items():
                 cut = '""' if not length else f"v[:{length}]" if side is self._begins else f"v[-{length}:]"
                 find = code.constant(by_text.get)
                 code.put(f"for x, s in {find}({cut}, ()):")
-                code.put("    steps.left -= 1")
+                code.put("    steps.left -= n")
+                code.put("    if steps.left < 0:")
+                code.put("        spend(steps, 0)")
                 code.put("    if x(v):")
                 code.put(f"        {code.target} |= s")
 
@@ -277,7 +290,7 @@ class LookupCode:
     __slots__ = ("_lines", "constants", "target")
 
     def __init__(self, steps: StepsLeft) -> None:
-        self.constants: dict[str, Any] = {"bisect_left": bisect_left, "steps": steps}
+        self.constants: dict[str, Any] = {"bisect_left": bisect_left, "spend": spend, "steps": steps}
         self.target = "r"
         self._lines: list[str] = []
 
@@ -302,10 +315,10 @@ class LookupCode:
         return find
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def made(text: str) -> Callable[..., Callable[..., Any]]:
     """The function `make` that the text defines. Our own text: names of fields enter it as letters, digits and hex."""
-    names: dict[str, Any] = {"__builtins__": {"TypeError": TypeError}}
+    names: dict[str, Any] = {"__builtins__": {"TypeError": TypeError, "len": len}}
     exec(compile(text, "<rules>", "exec"), names)
     make: Callable[..., Callable[..., Any]] = names["make"]
     return make
@@ -462,8 +475,9 @@ class ValueLookup:
 
     def _tried(self, value: Value, steps: StepsLeft) -> Rows:
         found = 0
+        cost = 1 + (len(value) >> 6 if isinstance(value, str) else 0)
         for test, numbers in self._one_by_one.items():
-            steps.left -= 1
+            spend(steps, cost)
             if test.holds(value):
                 found |= rows_of(numbers)
         return found

@@ -13,21 +13,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+import msgspec
+
 from router.core.operators import Absent, Value, number
 from router.core.pattern import Branch, Field
 from router.core.pattern_json import JsonReader, JsonSyntaxError, Token
-from router.core.ruletable_lookup import StepsLeft, TooManySteps
+from router.core.ruletable_lookup import StepsLeft, spend
 
 DEPTH_MAX = 1000
 
 Place = tuple[tuple[int, int], ...]
-"""The array elements a value stands in, outermost first: (array number, index)."""
+"""The array elements a value stands in, outermost first: (array number, index). Arrays that hold one object or array
+only are left out: whoever is bound to its element has no other to be bound to."""
 
 Values = Mapping[str, list[tuple[Value, Place]]]
-
-
-BINDINGS_MAX = 1_000_000
-"""Bindings tried for one look at one event where the caller sets no bound of its own."""
 
 
 class NotAnObject(ValueError):
@@ -123,8 +122,9 @@ class Paths:
         self.used = frozenset(paths)
         self._leading = frozenset(path[:at] for path in self.used for at, char in enumerate(path) if char == ".")
 
-    def values(self, event: Mapping[str, Any]) -> dict[str, list[tuple[Value, Place]]]:
-        """The values at every used path; paths without any are absent from the result."""
+    def values(self, event: Mapping[str, Any], steps: StepsLeft | None = None) -> dict[str, list[tuple[Value, Place]]]:
+        """The values at every used path; paths without any are absent from the result. TooManySteps."""
+        steps = steps or _Unbounded()
         found: dict[str, list[tuple[Value, Place]]] = {}
         arrays = 0
         waiting: list[tuple[str | None, Any, Place]] = [(None, event, ())]
@@ -136,76 +136,100 @@ class Paths:
                     if inner_path in self.used or inner_path in self._leading:
                         waiting.append((inner_path, inner, place))
             elif type(node) is list:
+                several = sum(type(inner) in (dict, list) for inner in node) > 1
+                spend(steps, len(node) * (1 + len(place)))
                 for index, inner in enumerate(node):
-                    inside = (*place, (arrays, index)) if type(inner) in (dict, list) else place
+                    inside = (*place, (arrays, index)) if several and type(inner) in (dict, list) else place
                     waiting.append((path, inner, inside))
-                arrays += 1
+                arrays += several
             elif path in self.used:
                 found.setdefault(path, []).append((node, place))
         return found
 
 
-class _Bindings:
-    """The default bound."""
+class _Unbounded:
+    """For events that are small enough, or whose reader has time."""
 
-    __slots__ = ("left",)
+    left = 2**62
 
-    def __init__(self) -> None:
-        self.left = BINDINGS_MAX
+
+class _Choice(msgspec.Struct):
+    """What one field of a branch finds in an event."""
+
+    path: str
+    holding: frozenset[Place]
+    """The places of values that satisfy the field."""
+    arrays: frozenset[int]
+    """The arrays that any value of the field stands in."""
+    here: frozenset[Place]
+    absence_counts: bool
+
+
+class Decisions:
+    """Decides branches for one event. What one field finds is looked for once, however many branches have the field."""
+
+    def __init__(self, values: Values, steps: StepsLeft | None = None) -> None:
+        """`values` are those at every path of the branches that will be asked about."""
+        self._values = values
+        self._steps = steps or _Unbounded()
+        self._choices: dict[Field, _Choice] = {}
+
+    def matches(self, branch: Branch) -> bool:
+        """Whether every field of the branch is satisfied, all within the same elements of the arrays they share.
+
+        Fields bind array elements in the order of their paths, and a field that must not exist is looked for in the
+        elements bound before it only; both as the engine does. A step is a value tested or a binding tried, once more
+        for each array it stands in; TooManySteps when there are none left.
+        """
+        choices: list[_Choice] = []
+        for field in branch:
+            choice = self._choice(field)
+            if not choice.here:
+                if not choice.absence_counts:
+                    return False
+            elif not choice.holding and not (choice.absence_counts and choice.arrays):
+                return False
+            elif choice.arrays:
+                choices.append(choice)
+        return not choices or _consistent(choices, self._steps)
+
+    def _choice(self, field: Field) -> _Choice:
+        known = self._choices.get(field)
+        if known is None:
+            here = self._values.get(field.path, ())
+            spend(self._steps, sum(1 + len(place) for _, place in here))
+            known = self._choices[field] = _Choice(
+                path=field.path,
+                holding=frozenset(place for value, place in here if any(test.holds(value) for test in field.tests)),
+                arrays=frozenset(array for _, place in here for array, _ in place),
+                here=frozenset(place for _, place in here),
+                absence_counts=any(type(test) is Absent for test in field.tests),
+            )
+        return known
 
 
 def branch_matches(branch: Branch, values: Values, steps: StepsLeft | None = None) -> bool:
-    """Whether every field of the branch is satisfied, all within the same elements of the arrays they share.
-
-    Fields bind array elements in the order of their paths, and a field that must not exist is looked for in the
-    elements bound before it only; both as the engine does. A step is a value tested or a binding tried; TooManySteps
-    when there are none left.
-    """
-    steps = steps or _Bindings()
-    choices: list[tuple[Field, list[Place], bool]] = []
-    for field in branch:
-        here = values.get(field.path, ())
-        _spend(steps, len(here))
-        holding = [place for value, place in here if any(test.holds(value) for test in field.tests)]
-        absence_counts = any(type(test) is Absent for test in field.tests)
-        if not here:
-            if not absence_counts:
-                return False
-        elif not any(place for _, place in here):
-            if not holding:
-                return False
-        elif not holding and not absence_counts:
-            return False
-        else:
-            choices.append((field, holding, absence_counts))
-    return not choices or _consistent(choices, values, steps)
-
-
-def _spend(steps: StepsLeft, count: int) -> None:
-    steps.left -= count
-    if steps.left < 0:
-        raise TooManySteps("expected an event that is matched in the steps that one event may take, got one of more")
+    """`Decisions.matches` for one branch."""
+    return Decisions(values, steps).matches(branch)
 
 
 _Bound = frozenset[tuple[int, int]]
 
 
-def _consistent(choices: list[tuple[Field, list[Place], bool]], values: Values, steps: StepsLeft) -> bool:
+def _consistent(choices: list[_Choice], steps: StepsLeft) -> bool:
     """Follows the fields in order with all sets of bound elements that are still possible.
 
     Elements of arrays that no later field stands in are forgotten, which keeps the sets few.
     """
     needed_after: list[frozenset[int]] = [frozenset()]
-    for field, _, _ in reversed(choices):
-        arrays = {array for _, place in values[field.path] for array, _ in place}
-        needed_after.append(needed_after[-1] | arrays)
+    for choice in reversed(choices):
+        needed_after.append(needed_after[-1] | choice.arrays)
     needed_after.reverse()
     states: set[_Bound] = {frozenset()}
-    for (field, holding, absence_counts), needed in zip(choices, needed_after[1:], strict=True):
-        after = _bind(states, set(holding), needed, steps)
-        if absence_counts:
-            present = {place for _, place in values[field.path]}
-            bindable = {state for state, _ in _agreeing(states, present, steps)}
+    for choice, needed in zip(choices, needed_after[1:], strict=True):
+        after = _bind(states, choice.holding, needed, steps)
+        if choice.absence_counts:
+            bindable = {state for state, _ in _agreeing(states, choice.here, steps)}
             after |= {_kept(state, needed) for state in states if state not in bindable}
         if not after:
             return False
@@ -217,12 +241,13 @@ def _kept(state: Iterable[tuple[int, int]], needed: frozenset[int]) -> _Bound:
     return frozenset(element for element in state if element[0] in needed)
 
 
-def _bind(states: set[_Bound], places: set[Place], needed: frozenset[int], steps: StepsLeft) -> set[_Bound]:
+def _bind(states: set[_Bound], places: frozenset[Place], needed: frozenset[int], steps: StepsLeft) -> set[_Bound]:
     return {_kept({*state, *place}, needed) for state, place in _agreeing(states, places, steps)}
 
 
-def _agreeing(states: set[_Bound], places: set[Place], steps: StepsLeft) -> Iterable[tuple[_Bound, Place]]:
+def _agreeing(states: set[_Bound], places: frozenset[Place], steps: StepsLeft) -> Iterable[tuple[_Bound, Place]]:
     """The pairs that name no two elements of one array; joined on the arrays in which both stand."""
+    spend(steps, sum(map(len, states)) + sum(map(len, places)))
     by_arrays: dict[frozenset[int], list[Place]] = {}
     for place in places:
         by_arrays.setdefault(frozenset(array for array, _ in place), []).append(place)
@@ -231,12 +256,12 @@ def _agreeing(states: set[_Bound], places: set[Place], steps: StepsLeft) -> Iter
         states_by_arrays.setdefault(frozenset(array for array, _ in state), []).append(state)
     for state_arrays, some_states in states_by_arrays.items():
         for place_arrays, some_places in by_arrays.items():
-            _spend(steps, 1 + len(some_states) + len(some_places))
+            spend(steps, (1 + len(some_states) + len(some_places)) * (1 + len(state_arrays)))
             shared = state_arrays & place_arrays
             joined: dict[_Bound, list[Place]] = {}
             for place in some_places:
                 joined.setdefault(_kept(place, shared), []).append(place)
             for state in some_states:
                 for place in joined.get(_kept(state, shared), ()):
-                    _spend(steps, 1)
+                    spend(steps, 1 + len(place))
                     yield state, place

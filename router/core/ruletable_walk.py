@@ -1,22 +1,22 @@
 """Walking through a fully decoded event along a bucket's nodes: the complete way to the rows that it satisfies.
 
 Any JSON object will do: arrays at any depth, keys with dots, every number. Sets of rows are combined on the way, so the
-cost is that of the event and not of the rows. Two things sets cannot see are left to `branch_matches`, row by row: what
+cost is that of the event and not of the rows. Two things sets cannot see are left to `Decisions`, row by row: what
 must *not* be in the array elements that other fields are bound to, and arrays reached by several spellings of one path.
 
 It takes STEPS_MAX steps at most; an event that needs more raises TooManySteps. In a bucket of more than STEP_ROWS rows
 a step counts once more for each further STEP_ROWS, since sets of rows cost by their length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from router.core.operators import Absent
 from router.core.pattern import Field
 from router.core.ruletable_bucket import Bucket, Node, row_numbers
 from router.core.ruletable_index import Steps
-from router.core.ruletable_lookup import Rows
-from router.core.ruletable_values import Paths, Values, branch_matches
+from router.core.ruletable_lookup import Rows, spend
+from router.core.ruletable_values import Decisions, Paths, Values
 
 STEP_ROWS = 16_384
 
@@ -29,12 +29,13 @@ _Cursor = tuple[Mapping[str, Any], str]
 class Walk(Generic[K]):
     """One event for the buckets of one table."""
 
-    def __init__(self, event: Mapping[str, Any], steps: Steps, paths: frozenset[str]) -> None:
-        """`paths` are those of all buckets that will be asked for."""
+    def __init__(self, event: Mapping[str, Any], steps: Steps, paths: Callable[[], frozenset[str]]) -> None:
+        """`paths` are those of all buckets that will be asked for; they are gathered where a row needs a look."""
         self._event = event
         self._steps = steps
         self._paths = paths
-        self._values: Values | None = None
+        self._values: Values = {}
+        self._decisions: Decisions | None = None
         self._unsure: Rows = 0
         self._missing: Rows = 0
         self._weight = 1
@@ -47,20 +48,20 @@ class Walk(Generic[K]):
         rows = self._object(bucket.root, [(self._event, "")], bucket.everything)
         for row in row_numbers(rows & (self._unsure | self._missing)):
             self._step()
-            if self._values is None:
-                self._values = Paths(self._paths).values(self._event)
+            if self._decisions is None:
+                self._values = Paths(self._paths()).values(self._event, self._steps)
+                self._decisions = Decisions(self._values, self._steps)
             branch = bucket.branches[row]
             if not self._unsure >> row & 1 and not any(
                 field.path in self._values for field in branch if _absent(field)
             ):
                 continue  # what must not be there is nowhere
-            if not branch_matches(branch, self._values, self._steps):
+            if not self._decisions.matches(branch):
                 rows ^= 1 << row
         return bucket.results[rows]
 
     def _step(self) -> None:
-        self._steps.left -= self._weight
-        self._steps.check()
+        spend(self._steps, self._weight)
 
     def _object(self, node: Node, cursors: Sequence[_Cursor], rows: Rows, *, loose: bool = False) -> Rows:
         """What the fields beyond `node` leave of `rows`; more than one cursor is several spellings of one path.

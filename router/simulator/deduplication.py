@@ -33,7 +33,9 @@ class Pending:
     """A message with this deduplication id is being written."""
 
 
-class _Row(msgspec.Struct, frozen=True, array_like=True):
+class DeduplicationRow(msgspec.Struct, frozen=True, array_like=True):
+    """The row of an id: the message that has it, until when."""
+
     id: str
     end_ms: int
     stored: Stored
@@ -42,7 +44,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 class _Held:
     __slots__ = ("batch", "row", "until_s")
 
-    def __init__(self, batch: Batch, row: _Row, until_s: float) -> None:
+    def __init__(self, batch: Batch, row: DeduplicationRow, until_s: float) -> None:
         self.batch = batch
         self.row = row
         self.until_s = until_s
@@ -50,7 +52,7 @@ class _Held:
 
 PENDING = Pending()
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Row).decode
+_decode = msgspec.msgpack.Decoder(DeduplicationRow).decode
 
 
 class Deduplication:
@@ -80,7 +82,7 @@ class Deduplication:
         """Keep the id with its message; hand the returned key to `durable` once `batch` is."""
         key = self._key(scoped)
         end_ms = self._world.now_ms() + limits.DEDUPLICATION_S * 1000
-        row = _Row(scoped, end_ms, stored)
+        row = DeduplicationRow(scoped, end_ms, stored)
         batch.put(Table.MESSAGES, key, _encode(row))
         batch.put(Table.MESSAGES, message_key(self._prefix, dedup_end_position(end_ms, stored.position)), key)
         self._held.pop(key, None)

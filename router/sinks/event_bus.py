@@ -14,6 +14,7 @@ from router.catalog.model import Bus
 from router.core.arn import bus_name
 from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
+from router.lanes import LaneName
 from router.pipeline import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected
 from router.sources.outcome import Refused, Taken
@@ -53,12 +54,13 @@ class EventBusSink:
     def _hop(self, attempt: Attempt) -> Outcome:
         accepted = attempt.accepted
         here = accepted.location
+        via = LaneName(attempt.rule_arn, attempt.target.id)
         there, name = bus_name(attempt.target.arn)
         assert there is not None, f"{attempt.target.arn} was accepted as an event bus target"
         bus = self._find_bus(there, name)
         if bus is None and there.account == here.account:
             # As AWS: acknowledged and dropped; the pipeline counts it, or refuses it where the hub file says so.
-            return self._planned(attempt, Incoming(accepted.event, there, name))
+            return self._planned(attempt, Incoming(accepted.event, there, name, via=via))
         if bus is None or not self._allowed(here, bus, accepted.event, attempt.rule_arn):
             return _no_permission(attempt)
         hops = hop(accepted.hops, here, there)
@@ -72,7 +74,9 @@ class EventBusSink:
                 id=hop_id(event.id, attempt.rule_arn, attempt.target.id),
                 time=iso_seconds(self._world.now_ms()),
             )
-        return self._planned(attempt, Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent))
+        return self._planned(
+            attempt, Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent, via=via)
+        )
 
     def _planned(self, attempt: Attempt, incoming: Incoming) -> Outcome:
         effects = Batch(essential=True)

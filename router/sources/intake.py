@@ -242,6 +242,8 @@ class Intake:
                 return item
             if isinstance(item, Incoming):
                 refused = self._pipeline.refusal(item)
+                if refused is None and len(message) > 1:
+                    refused = self._pipeline.too_costly(item)
                 if refused is not None:
                     return refused
                 items.append(item)

@@ -1,14 +1,29 @@
 """The store's contract: ordered tables of bytes, changed in batches that are committed whole.
 
-Promises, which every implementation keeps and the shared suite checks:
-- `await commit(batch)` returns after every operation of the batch is on disk and synced; all of it or, when it raises,
-  none of it. Batches become durable in the order of their `commit` calls.
-- `batch.then(callback)` callbacks run on the event loop, in commit order, after the batch is durable and before any
-  task waiting for it goes on. They never run for a batch that failed.
-- `get` and `scan` see what is durable and nothing else. They are called on the event loop and return before any
-  later commit of this hub starts, so they never hold back space.
-- A crash (of the process or the machine) keeps every batch whose `commit` returned, and may keep later ones whole.
-- `release(sequence)` takes one reference off an event's body; the last one deletes it, in the same transaction.
+**On disk when `commit` returns.** Every operation of the batch, or, when it raises, none of it. With `durability:
+fsync` the batch is synced: it survives the process being killed and the machine losing power. With `durability: os` it
+is handed to the operating system and not synced: it survives a killed process; a machine that goes down may lose what
+was acknowledged in its last seconds, and may leave a store that cannot be opened. Nothing else depends on the setting.
+PutEvents answers after this, so it is also what an answer means (`docs/durability.md`).
+
+**Ordered.** Batches become durable in the order of their `commit` calls: after a crash, a batch is there only if every
+batch before it is. `batch.then(callback)` callbacks run on the event loop, in that order, once the batch is durable and
+before any task waiting for it goes on; never for a batch that failed. Nothing is ordered between what is read from the
+store and what is on its way into it.
+
+**Repeated.** A crash keeps every batch whose `commit` returned, and may keep later ones, whole and in order, of which
+nobody was told. So whoever starts again finds things done that it does not remember: what it does then must be fit to
+be done twice. A commit that raises because its last write, the one that makes it visible, failed on the disk is not
+acknowledged and not seen by this process; after a crash it may be there.
+
+**Read.** `get` and `scan` see what is durable and nothing else. They are called on the event loop and return before any
+later commit of this hub starts, so they never hold back space.
+
+**References.** `release(sequence)` takes one reference off an event's body; the last one deletes it, in the same
+transaction.
+
+**Failure.** After a commit failed, `failure()` says why until one succeeds; the store tries by itself, so that a hub
+that gets no traffic recovers too.
 
 It knows tables and bytes, never what an event or a rule is.
 """
@@ -30,6 +45,7 @@ class Table(IntEnum):
     CATALOG = 6  # kind, account, region, names, joined by NUL
     INBOXES = 7  # inbox (4): what the inbox is, its attributes, how many messages it holds
     MESSAGES = 8  # inbox (4), sequence (8)
+    TRACE = 9  # sequence (8): what happened to events, a row for each batch of outcomes
 
 
 class StoreError(Exception):

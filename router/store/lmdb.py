@@ -3,14 +3,22 @@
 Theory. Operations are applied to the write transaction on the event loop and only its commit, which is where the disk
 is waited for, runs on the commit thread. (Applied on a second thread, every `put` gives up the interpreter lock and
 waits up to 5 ms to get it back from a busy loop: 900 records a second instead of 44,000; docs/decisions/0001.) While a
-commit runs, new batches gather; when it ends they all go into the next transaction. A lone batch commits at once.
+commit runs, new batches gather; when it ends they all go into the next transaction. That one begins a few turns of the
+loop later: what was waiting for the commit goes on meanwhile and often has the next batch at once (what was accepted is
+delivered, what was delivered is settled). So under load there are half as many commits, each of which costs two syncs.
+A lone batch commits at once.
 
 Rules.
 - LMDB's own locking is off, because a transaction moves between two threads. In its place: a lock file keeps a second
   process out; there is one write transaction at a time; read transactions live on the event loop, within one call, so
   none is open when a write transaction begins. A reader that overlaps the commit thread reads the last committed
   state, whose pages the running transaction may not reuse.
-- Commits are synced (neither `sync` nor `metasync` is turned off).
+- With `sync`, a commit is: write the pages; fdatasync; write the head that makes them visible, through a descriptor
+  opened with O_DSYNC. Pages in use are never written over, so a sync that failed, and after which the system calls its
+  pages clean, spoils nothing: the next transaction writes all of its own pages anew.
+- Without `sync`, the same writes in the same order, neither of them waited for. A stop in good order syncs once.
+- The names of a new store's files are synced before anything is acknowledged: a file without a name is lost.
+- A folder that held a store once (it has the file `format`) never silently gets a new, empty one.
 """
 
 import asyncio
@@ -18,6 +26,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,12 +37,19 @@ from typing import Protocol
 import lmdb
 
 from router import log
+from router.store import format, pages
 from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64
 
-_FORMAT = b"crossbus-store-1"
 _GROUP_OPS_MAX = 20_000
+_GATHERING_TURNS = 4
+"""From a commit to the next; as many as accepting, delivering to an inbox and settling take."""
 _FULL_S = 5.0
 """How long the store counts as full after it had no room for a batch, unless it finds some for another before."""
+_TRY_AGAIN_S = 1.0
+"""How long after a failed commit the store tries an empty one: who asks `failure` may keep all others away."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM_BYTES_MIN = 1 << 20
+"""With less than this left, a write that fell short is taken for a full disk."""
 
 
 class FolderInUse(Exception):
@@ -65,17 +81,18 @@ class LmdbStore:
         reserve_bytes: int,
         monotonic: Callable[[], float],
         observer: CommitObserver | None = None,
+        sync: bool = True,
     ) -> None:
-        """Raises FolderInUse, StoreError (unreadable or foreign store)."""
+        """Raises FolderInUse, StoreError (unreadable, torn, foreign or newer store)."""
         self._lock = _lock_folder(folder)
+        self._folder = folder
+        self._sync = sync
         try:
-            self._env = lmdb.open(
-                str(folder / "store"), map_size=map_bytes_max, max_dbs=len(Table) + 4, lock=False, readahead=False
-            )
-            self._dbs = [self._env.open_db(table.name.lower().encode()) for table in Table]
-        except lmdb.Error as error:
+            self._env, self._dbs = _opened(folder, map_bytes_max, sync=sync)
+        except (lmdb.Error, OSError, StoreError) as error:
             os.close(self._lock)
-            raise StoreError(f"cannot open the store in {folder}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StoreError(f"cannot open the store in {folder}: {reason}") from error
         self._bytes_max = map_bytes_max
         self._grown = False
         self._reserve_bytes = reserve_bytes
@@ -86,28 +103,15 @@ class LmdbStore:
         self._scheduled = False
         self._closed = False
         self._failure: str | None = None
+        self._trying = False
         self._full_until = float("-inf")
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
-        self._check_format(folder)
         self._sequence = int.from_bytes(self.get(Table.META, b"sequence") or b"\0", "big") + 1
         self._commits: SimpleQueue[lmdb.Transaction | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._commit_thread, name="store-commit", daemon=True)
         self._thread.start()
-
-    def _check_format(self, folder: Path) -> None:
-        found = self.get(Table.META, b"format")
-        if found is None:
-            with self._env.begin(write=True) as txn:
-                txn.put(b"format", _FORMAT, db=self._dbs[Table.META])
-        elif found != _FORMAT:
-            self._env.close()
-            os.close(self._lock)
-            raise StoreError(
-                f"the store in {folder} has format {found.decode(errors='replace')!r}, this version reads "
-                f"{_FORMAT.decode()!r}: start with another data folder or with the version that wrote it"
-            )
 
     # reading
 
@@ -156,11 +160,14 @@ class LmdbStore:
         future: asyncio.Future[None] = self._loop.create_future()
         self._pending.append(_Waiting(batch, future))
         self._idle.clear()
+        self._schedule()
+        await asyncio.shield(future)
+
+    def _schedule(self) -> None:
         if not self._scheduled and not self._running:
             # At the end of this turn of the loop, so that everything the turn commits shares one transaction.
             self._scheduled = True
             self._loop.call_soon(self._start)
-        await asyncio.shield(future)
 
     def _start(self) -> None:
         self._scheduled = False
@@ -201,9 +208,14 @@ class LmdbStore:
                 self._make_room(group)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one batch, the others must go on
                 _abort(txn)
-                self._failure = f"the store refused a write: {type(error).__name__}: {error}"
+                hint = "; the disk failed under the store: mend it, then restart the hub"
+                self._failure = (
+                    f"the store refused a write: {type(error).__name__}: {error}"
+                    f"{hint if isinstance(error, lmdb.PanicError) else ''}"
+                )
                 refused = applied[-1:] or group
                 self._fail(refused, StoreError(self._failure))
+                self._try_again_later()
                 group[:] = [waiting for waiting in group if waiting not in refused]
             else:
                 return txn
@@ -270,10 +282,10 @@ class LmdbStore:
                 self._make_room(group)
             self._pending.extendleft(reversed(group))
         elif error is not None:
-            kind = StoreFull if os.strerror(errno.ENOSPC) in str(error) else StoreError
-            self._failure = f"a commit failed: {error}"
-            self._fail(group, kind(self._failure))
+            self._commit_failed(group, error)
         else:
+            if self._failure is not None:
+                log.info("store.recovered", reason=self._failure)
             self._failure = None
             if not all(waiting.batch.essential for waiting in group):
                 self._full_until = float("-inf")
@@ -287,7 +299,47 @@ class LmdbStore:
                         log.exception("store.callback_bug")
                 if not waiting.future.done():
                     waiting.future.set_result(None)
-        self._start()
+        self._scheduled = True
+        self._gather(_GATHERING_TURNS)
+
+    def _gather(self, turns: int) -> None:
+        if turns:
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._start()
+
+    def _commit_failed(self, group: list[_Waiting], error: Exception) -> None:
+        full = any(os.strerror(number) in str(error) for number in _NO_ROOM) or self._disk_full()
+        reason = f"no room on the disk of {self._folder}: {error}" if full else f"a commit failed: {error}"
+        if self._failure is None:
+            log.warning("store.failed", reason=reason)
+        self._failure = reason
+        self._fail(group, StoreFull(reason) if full else StoreError(reason))
+        self._try_again_later()
+
+    def _disk_full(self) -> bool:
+        """Whether a write can only have fallen short: LMDB calls that an input/output error."""
+        allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        try:
+            left = os.statvfs(self._folder)
+            size = (self._folder / "store" / "data.mdb").stat().st_size
+        except OSError:
+            return False
+        too_long = allowed != resource.RLIM_INFINITY and size + _ROOM_BYTES_MIN > allowed
+        return too_long or left.f_bavail * left.f_frsize < _ROOM_BYTES_MIN
+
+    def _try_again_later(self) -> None:
+        if not self._trying:
+            self._trying = True
+            self._loop.call_later(_TRY_AGAIN_S, self._try_again)
+
+    def _try_again(self) -> None:
+        """An empty batch, which fails the same way or ends the failure."""
+        self._trying = False
+        if self._failure is not None and not self._closed:
+            self._pending.append(_Waiting(Batch(essential=True), self._loop.create_future()))
+            self._idle.clear()
+            self._schedule()
 
     @staticmethod
     def _fail(group: list[_Waiting], error: StoreError) -> None:
@@ -304,6 +356,9 @@ class LmdbStore:
         self._closed = True
         self._commits.put(None)
         await asyncio.to_thread(self._thread.join)
+        if not self._sync:
+            with contextlib.suppress(lmdb.Error):
+                await asyncio.to_thread(self._env.sync, True)
         self._env.close()
         os.close(self._lock)
 
@@ -311,6 +366,63 @@ class LmdbStore:
 def _abort(txn: lmdb.Transaction | None) -> None:
     if txn is not None:
         txn.abort()
+
+
+def _opened(folder: Path, map_bytes_max: int, *, sync: bool) -> tuple[lmdb.Environment, list[lmdb._Database]]:
+    """The environment and its tables, of the current format. Raises lmdb.Error, OSError, StoreError."""
+    file = folder / "store" / "data.mdb"
+    known = folder / "format"
+    if known.exists() and not file.exists():
+        raise StoreError(f"its file {file} is gone: put it back, or set another data_folder to start without it")
+    damage = pages.shortfall(file) if known.exists() or (file.exists() and file.stat().st_size) else None
+    if damage is not None:
+        raise StoreError(
+            f"{file} is damaged: {damage}. Put back a copy, or set another data_folder to start without it"
+        )
+    env = lmdb.open(
+        str(folder / "store"), map_size=map_bytes_max, max_dbs=len(Table) + 4, lock=False, readahead=False, sync=sync
+    )
+    try:
+        dbs = [env.open_db(table.name.lower().encode()) for table in Table]
+        _bring_up_to_date(env, dbs)
+        if not known.exists():
+            env.sync(True)
+            known.write_bytes(format.text(format.FORMAT) + b"\n")
+            for path in (known, folder / "store", folder, folder.parent):
+                _sync_path(path)
+    except BaseException:
+        env.close()
+        raise
+    return env, dbs
+
+
+def _bring_up_to_date(env: lmdb.Environment, dbs: list[lmdb._Database]) -> None:
+    meta = dbs[Table.META]
+    with env.begin(db=meta) as reading:
+        found: bytes | None = reading.get(format.KEY)
+    steps = format.migrations(found)
+    if found is not None and not steps:
+        return
+    with env.begin(write=True) as txn:
+        for step in steps:
+            step(lambda table, key: txn.get(key, db=dbs[table]), lambda table, k, v: txn.put(k, v, db=dbs[table]))
+        txn.put(format.KEY, format.text(format.FORMAT), db=meta)
+
+
+def _sync_path(path: Path) -> None:
+    """What may not be opened (a folder above that is someone else's) was there before; and not every file system syncs
+    folders. Raises OSError where a sync fails."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _lock_folder(folder: Path) -> int:

@@ -111,3 +111,16 @@ def test_a_bucket_that_is_half_prepared_is_ready_when_an_event_wants_it() -> Non
     table = RuleTable.build([("a", of("shop"))])
     next(table.prepare())
     assert table.match_json(SHOP) == ("a",)
+
+
+def test_structs_that_belong_together_stay_together_however_many_others_are_made() -> None:
+    inner = '{"b":["x"],"c":["y"]}'
+    outer = f'{{"detail":{{"a":{inner},"z":["1"]}}}}'
+    event = '{"detail":{"a":{"b":"x","c":"y"},"z":"1"}}'
+    for turn in range(3):
+        assert RuleTable.build([("a", pattern(outer))]).match_json(event) == ("a",)
+        for n in range(200):
+            # The outer Struct is used again and again, what is in it only with it.
+            other = pattern(f'{{"detail":{{"other{turn}x{n}":{{"f{turn}x{n}":["x"]}}}}}}')
+            RuleTable.build([("o", other)]).match_json(f'{{"detail":{{"other{turn}x{n}":{{"f{turn}x{n}":"x"}}}}}}')
+            assert RuleTable.build([("a", pattern(outer))]).match_json(event) == ("a",)

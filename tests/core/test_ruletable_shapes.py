@@ -150,6 +150,25 @@ def test_a_replayed_event_that_is_read_completely_has_its_replay_name() -> None:
     assert rules.match(event('{"a.b":1}')) == (1,)
 
 
+def test_a_rule_for_one_replay_does_not_see_what_is_no_replay() -> None:
+    rules = table('{"source":["shop"],"replay-name":["monday"]}', '{"source":["shop"]}')
+    for name, expected in (("monday", (0, 1)), ("tuesday", (1,)), (None, (1,))):
+        one = event("{}", replay=name)
+        assert rules.match(one) == rules.match_json(envelope(one)) == expected
+    only = table('{"source":["shop"],"replay-name":["monday"]}')
+    assert [only.match(event("{}", replay=name)) for name in ("monday", "tuesday", None)] == [(0,), (), ()]
+
+
+def test_only_known_envelope_fields_are_there_in_the_hub() -> None:
+    fields = ("version", "id", "detail-type", "source", "account", "time", "region", "resources", "replay-name", "x")
+    present = table(*(f'{{"{name}":[{{"exists":true}}]}}' for name in fields))
+    only = table(*(f'{{"source":["shop"],"{name}":["no"]}}' for name in fields if name != "source"))
+    for replay in (None, "monday"):
+        one = event("{}", replay=replay)
+        assert present.match(one) == present.match_json(envelope(one))
+        assert only.match(one) == only.match_json(envelope(one)) == ()
+
+
 NUMBERS = (
     '{"detail":{"p":{"x":[{"numeric":["<",2]}]}}}',
     '{"detail":{"p":{"x":[{"numeric":["=",2.5]}]}}}',
@@ -226,7 +245,7 @@ def test_a_memo_forgets_and_still_answers() -> None:
 
 def index_of(steps: Steps, *patterns: str) -> FieldIndex:
     parsed: list[Pattern] = [parse(pattern) for pattern in patterns]
-    index = FieldIndex("a", steps)
+    index = FieldIndex(steps)
     everything = (1 << len(parsed)) - 1
     for _ in index.fill([(row, one.branches[0][0].tests) for row, one in enumerate(parsed)], everything):
         pass
@@ -235,6 +254,7 @@ def index_of(steps: Steps, *patterns: str) -> FieldIndex:
 
 def test_all_memos_start_anew_when_they_have_taken_too_much() -> None:
     steps = Steps()
+    steps.left = 100
     first, second = (index_of(steps, '{"a":[{"prefix":"v"}]}') for _ in range(2))
     assert (first.memo["v"], first.memo["v"], first.memo["v"]) == (1, 1, 1)
     assert "v" in first.memo

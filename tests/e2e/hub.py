@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +22,17 @@ SECURITY = "333333333333"
 
 
 class HubProcess:
-    """`settings` is the hub file; listen address and data folder are filled in."""
+    """`settings` is the hub file; listen address and data folder are filled in. `prefix` is a command that starts the
+    hub's, such as strace: what it starts must take its place."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        *,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._settings = {
@@ -35,6 +44,7 @@ class HubProcess:
             "data_folder": str(folder / "data"),
         }
         self._environment = environment or {}
+        self._prefix = prefix
         self.log: list[dict[str, Any]] = []
         self.port = 0
         self._process: subprocess.Popen[str] | None = None
@@ -46,7 +56,7 @@ class HubProcess:
         path.write_text(yaml.safe_dump({**self._settings, "listen": {"host": "127.0.0.1", "port": port}}))
         self._ready.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "router", "serve", str(path)],
+            [*self._prefix, sys.executable, "-m", "router", "serve", str(path)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **self._environment},

@@ -51,6 +51,10 @@ _BROKEN: dict[str, tuple[str | bytes | dict[str, Any], str]] = {
         "expected a loopback address, got '0.0.0.0'",
     ),
     "a number for an account": ({"accounts": [{"id": 111111111111}]}, "at `$.accounts[0].id` (put quotes around it)"),
+    "an unknown durability": (
+        {"store": {"durability": "maybe"}},
+        "Invalid enum value 'maybe' - at `$.store.durability`",
+    ),
     "a bad pattern": (
         {"resources": [{**_RESOURCES, "rules": [{"Name": "r", "EventPattern": {"source": "x"}}]}]},
         'Reason: "source" must be an object or an array',

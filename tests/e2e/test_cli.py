@@ -21,11 +21,12 @@ TOPIC = f"arn:aws:sns:{REGION}:{WORKLOAD}:orders"
 MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
 RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
 ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
-COMMANDS = ["serve", "check", "test-pattern", "explain", "put-events", "status", "version"]
+COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "put-events", "status", "version"]
 COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
 ASKING = [
     "status",
     "explain {}",
+    "trace e1",
     "inbox list",
     "inbox read x",
     "inbox purge x",
@@ -279,6 +280,9 @@ def test_a_dead_letter_that_cannot_be_redriven_stays(hub: HubProcess) -> None:
 def test_what_does_not_exist_is_one_line(hub: HubProcess) -> None:
     assert complaint(hub, "inbox", "read", "arn:x") == "ResourceNotFoundException: There is no inbox arn:x."
     assert complaint(hub, "inbox", "purge", "arn:x") == "ResourceNotFoundException: There is no inbox arn:x."
+    assert complaint(hub, "trace", "e1").startswith(
+        "ResourceNotFoundException: Event e1 is not known, or its trace is "
+    )
     expected = "ResourceNotFoundException: Dead letter 99999999 does not exist."
     assert complaint(hub, "dlq", "show", "99999999") == expected
     assert complaint(hub, "dlq", "redrive", "99999999") == expected

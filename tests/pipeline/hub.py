@@ -30,6 +30,8 @@ from router.sinks.inbox import inbox_sinks
 from router.sinks.table import SinkTable
 from router.sources.outcome import Refused, Taken
 from router.store.base import Store, Table
+from router.trace import Trace
+from router.trace_tree import TraceTree
 
 HERE = Location("111111111111", "us-east-1")
 OTHER = Location("222222222222", "us-east-1")
@@ -122,7 +124,13 @@ class Hub:
     """One running data path and everything around it."""
 
     def __init__(
-        self, store: Store, world: HandWorld, sink: Sink, letters_sink: Sink | None, settings: Settings
+        self,
+        store: Store,
+        world: HandWorld,
+        sink: Sink,
+        letters_sink: Sink | None,
+        settings: Settings,
+        trace_age_s_max: int,
     ) -> None:
         self.store = store
         self.world = world
@@ -148,6 +156,7 @@ class Hub:
             real={"sqs": letters_sink} if letters_sink else {},
             has_endpoint=lambda service, account, region: account == OTHER.account,
         )
+        self.trace = Trace(store, world, age_s_max=trace_age_s_max, bytes_max=1 << 20)
         self.dead_letters = DeadLetters(
             store,
             self.inboxes,
@@ -155,6 +164,7 @@ class Hub:
             is_real_queue=lambda arn: self.sinks.is_real("sqs", arn),
             age_s_max=14 * 86_400,
             count_max=1000,
+            trace=self.trace,
         )
         self.dead_letters.load()
         self.pipeline = Pipeline(
@@ -165,8 +175,20 @@ class Hub:
             world=world,
             metrics=self.metrics,
             settings=settings,
+            trace=self.trace,
         )
         self.lanes = self.pipeline.lanes
+        self.traces = TraceTree(
+            store=store,
+            trace=self.trace,
+            lanes=self.lanes,
+            dead_letters=self.dead_letters,
+            target_arn=self._target_arn,
+        )
+
+    def _target_arn(self, rule_arn: str, target_id: str) -> str | None:
+        found = self.catalog.target(rule_arn, target_id)
+        return found.arn if found else None
 
     # what a test does
 
@@ -236,6 +258,7 @@ async def running(
     world: HandWorld | None = None,
     letters_sink: Sink | None = None,
     settings: Settings | None = None,
+    trace_age_s_max: int = 3600,
 ) -> AsyncIterator[Hub]:
     hub = Hub(
         store,
@@ -243,6 +266,7 @@ async def running(
         sink,
         letters_sink,
         settings or Settings(refuse_unknown_bus=False, read_only_by_flag=False),
+        trace_age_s_max,
     )
     # A task of its own, so that fixtures may enter and leave it.
     owner = asyncio.create_task(_own(hub.pipeline, ready := asyncio.Event()))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from router.core.ruletable import RuleTable
+from router.core.ruletable_lookup import TooManySteps
 from router.pipeline import Settings
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
@@ -53,6 +55,30 @@ async def test_an_event_is_answered_and_sent_only_when_it_is_on_disk(
     assert await answer == [Taken("e1")]
     await until(hub.settled)
     assert sink.ids == ["e1"]
+
+
+async def test_an_event_that_takes_too_many_steps_is_refused_with_what_was_expected(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def match(*_: object) -> None:
+        raise TooManySteps("expected fewer steps")
+
+    await hub.rule()
+    monkeypatch.setattr(RuleTable, "match", match)
+    said = "Parameter Detail is not valid. Reason: expected fewer steps."
+    assert await hub.accept("e1") == [Refused("InvalidArgument", said)]
+
+
+async def test_parked_deliveries_are_counted_by_where_they_come_from_and_go_to(hub: Hub, sink: ScriptedSink) -> None:
+    await hub.rule("orders", '{"source":["orders"]}', target("a"), target("b"))
+    sink.script = [BUSY, BUSY]
+    assert hub.pipeline.parked() == {}
+    await hub.accept("e1")
+    await until(lambda: hub.lanes.parked == 2)
+    assert hub.pipeline.parked() == {(HERE, "default", "lambda"): 2}
+    hub.advance(10)
+    await until(hub.settled)
+    assert hub.pipeline.parked() == {}
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(StoreFull("full"), THROTTLED), (StoreError("broken"), STORE_FAILED)])

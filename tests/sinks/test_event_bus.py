@@ -8,6 +8,7 @@ import pytest
 from router.catalog.model import Bus, Target
 from router.core.event import Location, hop_id
 from router.core.hops import Hops
+from router.lanes import LaneName
 from router.pipeline import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected
 from router.sinks.event_bus import EventBusSink
@@ -89,7 +90,11 @@ async def test_event_bus_sink_keeps_the_suite(hub: Hub, fact: suite.LocalFact) -
 async def test_within_a_region_the_event_stays_as_it_is(hub: Hub, there: Location) -> None:
     sent = to(there)
     await hub.send(sent)
-    assert hub.planned == [Incoming(sent.accepted.event, there, "audit", Hops(local=1), trace_header="Root=1-2-3")]
+    assert hub.planned == [
+        Incoming(
+            sent.accepted.event, there, "audit", Hops(local=1), trace_header="Root=1-2-3", via=LaneName(RULE_ARN, "t")
+        )
+    ]
 
 
 async def test_across_regions_it_gets_an_id_and_a_time_of_its_own_and_keeps_its_origin(hub: Hub) -> None:

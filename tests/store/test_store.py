@@ -90,6 +90,30 @@ async def test_batches_of_one_turn_share_a_commit_and_keep_their_order(folder: P
     await store.close()
 
 
+async def test_what_follows_from_a_commit_shares_the_next_one_with_what_came_meanwhile(folder: Path) -> None:
+    groups: list[int] = []
+
+    class Observer:
+        def committed(self, seconds: float, batches: int) -> None:
+            groups.append(batches)
+
+    store = LmdbStore(
+        folder, map_bytes_max=1 << 28, reserve_bytes=1 << 22, monotonic=RealWorld().monotonic, observer=Observer()
+    )
+
+    async def accept_and_settle() -> None:
+        await store.commit(put(Table.META, b"accepted", b"1"))
+        await store.commit(put(Table.META, b"settled", b"1"))
+
+    working = asyncio.ensure_future(accept_and_settle())
+    await asyncio.sleep(0)  # its batch is handed over,
+    await asyncio.sleep(0)  # and its transaction is on its way
+    meanwhile = asyncio.ensure_future(store.commit(put(Table.META, b"other", b"1")))
+    await asyncio.gather(working, meanwhile)
+    assert groups == [1, 2]
+    await store.close()
+
+
 async def test_callbacks_run_before_the_waiter_goes_on(any_store: Store) -> None:
     seen: list[str] = []
     batch = put(Table.META, b"k", b"v")
