@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from router.core.operators import Test, Text
 from router.core.pattern import Branch, Pattern
-from router.core.ruletable_index import FieldIndex, Steps
+from router.core.ruletable_index import DOOR_MASK, FieldIndex, Steps
 from router.core.ruletable_lookup import Rows, rows_of
 
 DEPTH_MAX = 32
@@ -109,14 +109,15 @@ class _KeysOfByte(dict[int, tuple[K, ...]]):
 
 
 class Results(dict[Rows, tuple[K, ...]]):
-    """The keys of the rules that a set of rows stands for, in order, each once."""
+    """The keys of the rules that a set of rows stands for, in order, each once; kept when it comes a second time."""
 
-    __slots__ = ("__weakref__", "_firsts", "_keys_of_byte", "_later", "_steps")
+    __slots__ = ("__weakref__", "_door", "_firsts", "_keys_of_byte", "_later", "_steps")
 
     def __init__(self, keys: list[K], steps: Steps) -> None:
         """`keys` by row; the rows of one rule stand one after the other."""
         super().__init__()
         self._steps = steps
+        self._door = bytearray(DOOR_MASK + 1)
         self._keys_of_byte = _KeysOfByte(keys)
         self._firsts: dict[int, Rows] = {}
         later: list[int] = []
@@ -156,6 +157,10 @@ class Results(dict[Rows, tuple[K, ...]]):
                 at = hit.start()
                 found += keys_of_byte[at << 8 | text[at]]
         result = tuple(found)
+        mark = hash(rows)
+        if self._door[mark & DOOR_MASK] != mark >> 16 & 255:
+            self._door[mark & DOOR_MASK] = mark >> 16 & 255
+            return result
         if len(self) >= RESULTS_MAX or len(keys_of_byte) >= RESULTS_MAX * 16:
             self.forget()
         self[rows] = result

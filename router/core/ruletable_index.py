@@ -19,7 +19,7 @@ from router.core.ruletable_lookup import STEP_TESTS, LookupCode, Rows, ValueLook
 
 MEMO_ENTRIES_MAX = 4096
 """Of one field; then its memo starts anew."""
-MEMO_BYTES_MAX = 16 * 2**20
+MEMO_BYTES_MAX = 32 * 2**20
 """Of one table, estimated; then all its memos start anew."""
 DOOR_MASK = 1023
 MEMO_KEY_CHARS_MAX = 256
