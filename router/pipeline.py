@@ -241,7 +241,7 @@ class Pipeline:
             return
         sink = self._sink(lane)
         batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
-        wanted = min(sink.concurrency if sink else 1, lane.busy + batches)
+        wanted = min(sink.concurrency if sink else lane.busy + 1, lane.busy + batches)
         while lane.workers < wanted:
             lane.workers += 1
             self._tasks.start_soon(self._work, lane)

@@ -160,12 +160,7 @@ def _lanes(ledger: Ledger) -> dict[tuple[str, ...], list[tuple[int, int]]]:
     calls: defaultdict[tuple[str, ...], dict[int, tuple[int, int]]] = defaultdict(dict)
     for pair, tries in ledger.tries.items():
         calls[pair[1:]].update((one.call, (one.started_ms, _end(ledger, one))) for one in tries)
-    # While a target is away its lane makes do with one worker, which may have a call of the old one in hand.
-    single = ledger.book.ever_without
-    return {
-        lane: list(_full(found.values(), 1 if lane in single else scenario.concurrency(*lane)))
-        for lane, found in calls.items()
-    }
+    return {lane: list(_full(found.values(), scenario.concurrency(*lane))) for lane, found in calls.items()}
 
 
 def _full(calls: Iterable[tuple[int, int]], count: int) -> Iterator[tuple[int, int]]:
