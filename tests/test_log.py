@@ -59,6 +59,9 @@ def test_what_is_too_much_is_dropped_and_its_number_told(unread: tuple[int, Text
         log.info("last")
         reader.join(0.05)
     stop()
-    (dropped,) = [line["lines"] for line in lines if line["event"] == "log.dropped"]
-    assert dropped >= 15_000 - len(lines)
-    assert len([line for line in lines if line["event"] == "attempt.failed"]) > 10_000
+    # Told once where the reader keeps up from then on, more often where it falls behind again.
+    dropped = sum(line["lines"] for line in lines if line["event"] == "log.dropped")
+    written = [line["number"] for line in lines if line["event"] == "attempt.failed"]
+    assert len(written) > 10_000
+    assert dropped >= 15_000 - len(written) > 0
+    assert written == sorted(written)
