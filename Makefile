@@ -49,7 +49,7 @@ coverage: $(VENV)/.dev  ## the tests with branch coverage; the core and the pipe
 bench: $(VENV)/.dev  ## the benchmarks; results go to loadtest/results
 	$(BIN)/python -m loadtest
 
-bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of ../shared/bench (about five minutes)
+bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of ../shared/bench (two minutes)
 	$(BIN)/python -m loadtest.matching
 	$(BIN)/python -m loadtest.matching --changes
 
@@ -65,7 +65,8 @@ format: $(VENV)/.dev  ## format the code and mend what lint can mend
 	$(BIN)/ruff check --fix $(CODE)
 
 # Extras stay in the locks: pip, which asks for hashes, takes `coverage[toml]` for another package than `coverage`, and
-# would want the newest. The compiler lives in a folder that is thrown away: it is no part of the environment. The present pins are kept where
+# would want the newest. The compiler lives in a folder that is thrown away: it is no part of the environment. The
+# present pins are kept where
 # pyproject.toml allows them; `make lock UPGRADE=--upgrade` takes the newest.
 lock:  ## write the locks anew from pyproject.toml (UPGRADE=--upgrade takes the newest of everything)
 	@set -e; $(find_python); folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \

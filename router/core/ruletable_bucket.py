@@ -171,7 +171,7 @@ class Results(dict[Rows, tuple[K, ...]]):
 class Bucket(Generic[K]):
     """Rows of a table and, once `prepare` has ended, their indexes.
 
-    `unsure` are rows with a path that only `branch_matches` can follow: what the indexes say of them is not the end.
+    `unsure` are rows with a path that only `Decisions` can follow: what the indexes say of them is not the end.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """What an event offers to rules: for every path that rules use, its values and the array elements they stand in.
 
 This is the complete way to look at an event: any JSON object, dotted keys, arrays of objects at any depth, every
-number. `branch_matches` decides one branch against it exactly, with array consistency: two fields may not be satisfied
+number. `Decisions` decides one branch against it exactly, with array consistency: two fields may not be satisfied
 by different elements of one array. The rule table's fast way must agree with it. No index is known here.
 
 Strict JSON is the rule: no NaN, no comments, no byte order mark, nothing behind the object, nesting up to DEPTH_MAX.

@@ -226,12 +226,20 @@ class Disk:
             pytest.skip("gcc is not installed: there is nothing to make the disk fail with")
         self.folder = folder / "disk"
         self.folder.mkdir()
-        source, self.library = self.folder / "broken.c", self.folder / "broken.so"
-        source.write_text(_BROKEN_DISK)
-        command = [GCC, "-shared", "-fPIC", "-O1", "-o", str(self.library), str(source)]
+        self.library = self.folder / "broken.so"
+        probe = self._compiled(self.folder / "probe.so", "#include <unistd.h>\n")
+        if probe:
+            pytest.skip(f"gcc cannot compile here (are the C library's headers installed?): {probe[:200]}")
+        assert self._compiled(self.library, _BROKEN_DISK) == ""
+
+    def _compiled(self, library: Path, text: str) -> str:
+        """What gcc has to say; nothing when the library is there."""
+        assert GCC is not None
+        source = library.with_suffix(".c")
+        source.write_text(text)
+        command = [GCC, "-shared", "-fPIC", "-O1", "-o", str(library), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"gcc cannot compile here (are the C library's headers installed?): {done.stderr[:200]}")
+        return "" if done.returncode == 0 else done.stderr or f"gcc ended with {done.returncode}"
 
     @property
     def environment(self) -> dict[str, str]:
