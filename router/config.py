@@ -23,6 +23,7 @@ from router import limits
 from router.catalog.model import RuleState, Target
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
+from router.core.pace import PaceSettings, Probing, TargetLimits
 
 AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
 AnyAccount = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{12}|\*)$")]
@@ -237,6 +238,18 @@ class InboxSettings(_Strict, frozen=True, kw_only=True):
     messages_max: _Positive = limits.INBOX_MESSAGES_MAX
 
 
+class TargetLimit(_Strict, frozen=True, kw_only=True):
+    arn: Annotated[str, msgspec.Meta(min_length=1, max_length=1600)]
+    """`*` stands for any run of characters, `?` for any one."""
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=limits.TARGET_CALLS_MAX)] | None = None
+    rate_per_s: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] | None = None
+
+
+class ProbingSettings(_Strict, frozen=True, kw_only=True):
+    after_failures: Annotated[int, msgspec.Meta(ge=0)] = limits.PROBED_AFTER_FAILURES
+    pause_s_max: Annotated[float, msgspec.Meta(ge=0.1, le=900)] = limits.PROBE_PAUSE_S_MAX
+
+
 class DeadLetterSettings(_Strict, frozen=True, kw_only=True):
     age_s_max: _Positive = limits.DEAD_LETTER_AGE_S_MAX
     count_max: _Positive = limits.DEAD_LETTERS_MAX
@@ -270,6 +283,9 @@ class Hub(_Strict, frozen=True, kw_only=True):
     inboxes: InboxSettings = InboxSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     trace: TraceSettings = TraceSettings()
+    target_limits: list[TargetLimit] = []
+    """The first whose `arn` fits a target counts."""
+    probing: ProbingSettings = ProbingSettings()
     drain_s_max: Annotated[float, msgspec.Meta(ge=0)] = limits.DRAIN_S_MAX
     resources: list[Resources] = []
 
@@ -280,6 +296,13 @@ class Hub(_Strict, frozen=True, kw_only=True):
 
     def organization(self, account: str) -> str | None:
         return next((known.organization for known in self.accounts if known.id == account), None)
+
+    def paces(self) -> PaceSettings:
+        probing = self.probing
+        return PaceSettings(
+            Probing(probing.after_failures, probing.pause_s_max),
+            [(limit.arn, TargetLimits(limit.concurrency, limit.rate_per_s)) for limit in self.target_limits],
+        )
 
     def trails_of(self, location: Location) -> list[Trail]:
         return [

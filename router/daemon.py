@@ -248,6 +248,7 @@ class _Parts:
                 read_only_by_flag=hub.read_only_management_events == "flag",
             ),
             trace=self._trace,
+            paces=hub.paces(),
         )
         self.intake = Intake(
             pipeline=self.pipeline,
@@ -318,6 +319,7 @@ class _Parts:
         self._metrics.parked(self.pipeline.parked)
         gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
         gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
+        gauge("targets_probed", "Targets that keep failing and get one call at a time.", self.pipeline.probed)
         gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)
         gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)

@@ -16,6 +16,7 @@ from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, Lanes
 from router.metrics import SinkCounters
 from router.simulator.inboxes import Inboxes
 from router.sinks.base import Accepted, Rejected, Retryable
+from router.sinks.failures import shown
 from router.store.base import Batch, Store, StoreError, Table, key64
 from router.trace import LetterPlace, Trace, untraced
 from router.world import World
@@ -82,7 +83,7 @@ class DeadLetters:
             self._world.now_ms(),
         )
         queue = target.dead_letter_config.arn if target and target.dead_letter_config else None
-        if queue is None:
+        if not queue:
             return LetterPlace(None, self._keep(batch, letter))
         if self._is_real_queue(queue):
             return self._send_on(batch, queue, DeadLetterMessage(letter, payload, _attributes(letter)), lanes)
@@ -213,13 +214,17 @@ def _count_queue_failed(counters: SinkCounters) -> None:
 
 
 def _attributes(letter: DeadLetter) -> dict[str, str]:
+    """The message attributes of "eb-rule-dlq". A queue takes none that is empty or has control characters, and would
+    refuse the whole message for it."""
+    assert letter.target_arn is not None, "a target that is gone has no queue either"
     attributes = {
         "RULE_ARN": letter.rule_arn,
-        "TARGET_ARN": letter.target_arn or "",
+        "TARGET_ARN": letter.target_arn,
         "ERROR_CODE": letter.code,
-        "ERROR_MESSAGE": letter.message,
+        "ERROR_MESSAGE": shown(letter.message) or letter.code,
     }
     if letter.condition is not None:
         attributes["EXHAUSTED_RETRY_CONDITION"] = letter.condition
-        attributes["RETRY_ATTEMPTS"] = str(letter.attempts - 1)
+        # 0 also where the event grew too old without having been tried at all.
+        attributes["RETRY_ATTEMPTS"] = str(max(letter.attempts - 1, 0))
     return attributes

@@ -10,6 +10,7 @@ Rules.
 - `loaded` holds the keys that are ready or being attempted; a key in it is never loaded a second time.
 - A delivery enters `ready` only after its row is durable, and leaves `loaded` only after what became of it is durable.
 - `more` says that rows that are due, or were, may be on disk and not in memory. It may be true for nothing.
+- A lane that rests is not woken, whatever becomes due; its timer wakes it when the rest is over.
 
 Nothing here knows sinks, outcomes or retry policies; `pipeline` decides, lanes remember.
 """
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from router import limits, log
+from router.core.pace import Bucket, Failing, TargetLimits
 from router.sinks.base import Accepted
 from router.store.base import Batch, Store, Table, key32, key64, successor
 
@@ -85,6 +87,10 @@ class Delivery(msgspec.Struct, gc=False):
         return self.key[12:]
 
     @property
+    def due_ms(self) -> int:
+        return int.from_bytes(self.key[4:12], "big")
+
+    @property
     def accepted(self) -> Accepted:
         body = self.body
         return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
@@ -94,10 +100,13 @@ class Lane:
     """See the module's rules."""
 
     __slots__ = (
+        "bucket",
         "busy",
         "bytes",
+        "failing",
         "id",
         "kind",
+        "limits",
         "loaded",
         "more",
         "name",
@@ -105,6 +114,7 @@ class Lane:
         "parked",
         "persisted",
         "ready",
+        "rest_until_s",
         "timer",
         "workers",
     )
@@ -126,6 +136,13 @@ class Lane:
         """How many of the workers have a batch in hand."""
         self.parked = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.rest_until_s = 0.0
+        """On the event loop's clock: until then no call begins."""
+        self.failing: Failing | None = None
+        """What its calls since the last good one came to; a restart forgets it."""
+        self.limits = TargetLimits()
+        self.bucket: Bucket | None = None
+        """Its turns, where its target has a rate."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -212,12 +229,41 @@ class Lanes:
         lane.newest_ms = max(lane.newest_ms, due_ms)
         self.park(lane, due_ms)
 
-    def take(self, lane: Lane, count: int) -> list[Delivery]:
-        """Up to `count` deliveries that are due, oldest due time first; they stay loaded until `forget`."""
-        if not lane.ready and lane.more:
-            self._refill(lane, count)
+    def take(self, lane: Lane, count: int, *, only: bool = False) -> list[Delivery]:
+        """Up to `count` deliveries that are due, oldest due time first; they stay loaded until `forget`. With `only`,
+        none is read from disk beyond them."""
         ready = lane.ready
+        if lane.more and (len(ready) < count if only else not ready):
+            self._refill(lane, count if only else max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2))
         return [ready.popleft() for _ in range(min(count, len(ready)))]
+
+    def take_while(self, lane: Lane, count: int, test: Callable[[Delivery], bool]) -> list[Delivery]:
+        """As `take` with `only`, and none after the first that the test does not hold for."""
+        if lane.more and not lane.ready:
+            self._refill(lane, 1)
+        if lane.more and len(lane.ready) < count and lane.ready and test(lane.ready[0]):
+            self._refill(lane, count)
+        taken: list[Delivery] = []
+        while lane.ready and len(taken) < count and test(lane.ready[0]):
+            taken.append(lane.ready.popleft())
+        return taken
+
+    def put_back(self, lane: Lane) -> None:
+        """Drop what is ready from memory: the rows stand, and are read again when their turn comes."""
+        while lane.ready:
+            delivery = lane.ready.popleft()
+            self._unload(lane, delivery)
+            if delivery.progress is not None:
+                lane.parked += 1
+            lane.more = True
+
+    def resting(self, lane: Lane) -> bool:
+        return lane.rest_until_s > 0 and lane.rest_until_s > asyncio.get_running_loop().time()
+
+    def rest(self, lane: Lane, wait_s: float) -> None:
+        """Begin no call for so long, then wake."""
+        lane.rest_until_s = asyncio.get_running_loop().time() + wait_s
+        self._call_at(lane, lane.rest_until_s)
 
     def forget(self, lane: Lane, deliveries: Iterable[Delivery], *, settled: bool) -> None:
         """Drop deliveries from memory: their rows are gone (`settled`) or have moved to a later due time."""
@@ -278,9 +324,9 @@ class Lanes:
         lane.bytes -= size
         self.bytes_in_memory -= size
 
-    def _refill(self, lane: Lane, count: int) -> None:
+    def _refill(self, lane: Lane, wanted: int) -> None:
+        """Read the first rows that are due and not loaded: `wanted` of them, as far as there is memory."""
         end = lane.id + key64(max(self._now_ms(), lane.newest_ms) + 1)
-        wanted = max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2)
         rows = self._store.scan(Table.DELIVERIES, lane.id, end, limit=wanted + len(lane.loaded))
         lane.more = len(rows) == wanted + len(lane.loaded)
         for key, value in rows:
@@ -312,16 +358,21 @@ class Lanes:
         return Delivery(key, decode(body), decode_progress(value) if value else None, len(body))
 
     def _set_timer(self, lane: Lane, due_ms: int) -> None:
-        loop = asyncio.get_running_loop()
-        when = loop.time() + max(0, due_ms - self._now_ms()) / 1000
+        when_s = asyncio.get_running_loop().time() + max(0, due_ms - self._now_ms()) / 1000
+        self._call_at(lane, max(when_s, lane.rest_until_s))
+
+    def _call_at(self, lane: Lane, when_s: float) -> None:
         if lane.timer is not None:
-            if lane.timer.when() <= when:
+            if lane.timer.when() <= when_s:
                 return
             lane.timer.cancel()
-        lane.timer = loop.call_at(when, self._due, lane)
+        lane.timer = asyncio.get_running_loop().call_at(when_s, self._due, lane)
 
     def _due(self, lane: Lane) -> None:
         lane.timer = None
+        if self.resting(lane):
+            self._call_at(lane, lane.rest_until_s)
+            return
         lane.more = True
         self._wake(lane)
 

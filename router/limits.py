@@ -36,6 +36,10 @@ SINK_TIMEOUT_S = 10.0  # ours: real calls to AWS-protocol endpoints
 LANE_DELIVERIES_IN_MEMORY_MAX = 2000  # ours: the rest of a target's backlog waits on disk
 ACCEPTS_IN_FLIGHT_MAX = 512  # ours: PutEvents requests waiting for the store; more are throttled per entry
 DELIVERIES_IN_MEMORY_BYTES_MAX = 64 * 1024**2  # ours: over all targets; each still gets one batch
+PROBED_AFTER_FAILURES = 10  # ours: calls in a row, then one at a time with pauses; setting `probing.after_failures`
+PROBE_PAUSE_S_MAX = 30.0  # ours; setting `probing.pause_s_max`
+TARGET_CALLS_MAX = 1000  # ours: the most that `target_limits[].concurrency` may be
+EXPIRED_DELIVERIES_MAX = 500  # ours: given up for their age in one transaction, untried
 DRAIN_S_MAX = 20.0  # ours: how long attempts in flight may take after SIGTERM
 
 # The store.

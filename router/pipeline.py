@@ -18,19 +18,22 @@ import anyio.abc
 import msgspec
 
 from router import limits, log
+from router.catalog import kinds
 from router.catalog.catalog import Catalog
 from router.catalog.model import Target
 from router.catalog.routes import RoutedRule, RoutedTarget
-from router.core import cloudtrail, retry
-from router.core.delivery import State, Step, advance
+from router.core import cloudtrail
 from router.core.event import Event, Location, envelope
 from router.core.hops import Hops
+from router.core.pace import PaceSettings
 from router.core.ruletable import MalformedDetail
 from router.core.ruletable_lookup import TooManySteps
 from router.core.transform import InvalidInput, render
 from router.dead_letters import DeadLetters, count_queued
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, Progress, encoded
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, encoded
 from router.metrics import Metrics, Origin, SinkCounters
+from router.pacing import Pacing
+from router.retries import AgedOut, Retries, aged_out, over, retry_policy
 from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.table import SinkTable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
@@ -73,16 +76,18 @@ class Pipeline:
         metrics: Metrics,
         settings: Settings,
         trace: Trace | None = None,
+        paces: PaceSettings | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._sinks = sinks
-        self._dead_letters = dead_letters
         self._world = world
         self._metrics = metrics
         self._settings = settings
         self._trace = trace or untraced(store, world)
         self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
+        self._retries = Retries(lanes=self.lanes, dead_letters=dead_letters, world=world)
+        self._pacing = Pacing(self.lanes, world, paces)
         self._tasks: anyio.abc.TaskGroup | None = None
         self._accepting = 0
         self._stopping = False
@@ -236,22 +241,28 @@ class Pipeline:
     # deliver
 
     def _wake(self, lane: Lane) -> None:
-        """Start as many workers as the lane has batches for and its sink allows."""
-        if self._tasks is None or self._stopping or not (lane.ready or lane.more):
+        """Start as many workers as the lane has batches for and its target's pace allows."""
+        if self._tasks is None or self._stopping or not (lane.ready or lane.more) or self.lanes.resting(lane):
             return
         sink = self._sink(lane)
         batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
-        wanted = min(sink.concurrency if sink else lane.busy + 1, lane.busy + batches)
+        wanted = min(self._pacing.calls(lane, sink) if sink else lane.busy + 1, lane.busy + batches)
         while lane.workers < wanted:
             lane.workers += 1
             self._tasks.start_soon(self._work, lane)
 
     def _sink(self, lane: Lane) -> Sink | None:
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
+            lane.kind = "sqs"
+            lane.limits = self._pacing.limits_of(lane.name.target_id)
             return self._sinks.pick("sqs", lane.name.target_id)
-        target = self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
-        lane.kind = target.kind if target else "removed"
-        return self._sinks.pick(target.kind, target.target.arn) if target else None
+        target = self._target(lane)
+        if target is None:
+            lane.kind = "removed"
+            return None
+        lane.kind = target.kind
+        lane.limits = self._pacing.limits_of(target.target.arn)
+        return self._sinks.pick(target.kind, target.target.arn)
 
     def parked(self) -> dict[Origin, int]:
         """How many deliveries wait on disk for their next attempt, by where they come from and go to."""
@@ -262,19 +273,29 @@ class Pipeline:
                 counts[origin] = counts.get(origin, 0) + lane.parked
         return counts
 
+    def probed(self) -> int:
+        """How many targets keep failing and get one call at a time."""
+        return sum(self._pacing.probed(lane) for lane in list(self.lanes))
+
     async def _work(self, lane: Lane) -> None:
-        """Deliver until the lane has nothing that is due; at most a sink's `concurrency` of these run for a lane."""
+        """Deliver until the lane has nothing that is due, or rests; its pace says how many of these run."""
         try:
-            while not self._stopping:
+            while not self._stopping and not self.lanes.resting(lane):
                 sink = self._sink(lane)
-                deliveries = self.lanes.take(lane, sink.batch_max if sink else 100)
+                if sink is not None and lane.workers > self._pacing.calls(lane, sink):
+                    return
+                aged = self._aged(lane, sink)
+                deliveries = aged or self._next(lane, sink)
                 if not deliveries:
                     return
                 self.in_flight += len(deliveries)
                 lane.busy += 1
                 try:
                     self._wake(lane)
-                    await self._deliver(lane, sink, deliveries)
+                    if aged:
+                        await self._give_up(lane, aged)
+                    else:
+                        await self._deliver(lane, sink, deliveries)
                 except Exception:  # noqa: BLE001 - a bug in one lane must not end the others: loud, counted and retried
                     self._bug("deliver.bug", lane)
                     self.lanes.give_back(lane, deliveries)
@@ -286,12 +307,40 @@ class Pipeline:
         finally:
             lane.workers -= 1
 
+    def _next(self, lane: Lane, sink: Sink | None) -> list[Delivery]:
+        """The next batch, as far as the target's rate lets it go."""
+        if sink is None:
+            return self.lanes.take(lane, 100)
+        allowed = self._pacing.turns(lane, sink.batch_max)
+        deliveries = self.lanes.take(lane, allowed, only=self._pacing.probed(lane)) if allowed else []
+        self._pacing.took(lane, len(deliveries))
+        return deliveries
+
+    def _aged(self, lane: Lane, sink: Sink | None) -> list[Delivery]:
+        """Of a lane that is probed, the first deliveries, as long as no attempt is left to them within their age."""
+        if sink is None or not self._pacing.probed(lane):
+            return []
+        test = over(self._target(lane), pause_s_max=self._pacing.pause_s_max, now_ms=self._world.now_ms())
+        return self.lanes.take_while(lane, limits.EXPIRED_DELIVERIES_MAX, test)
+
+    async def _give_up(self, lane: Lane, deliveries: list[Delivery]) -> None:
+        """Settle deliveries without an attempt."""
+        tried = [(delivery, None, aged_out(delivery, lane.failing)) for delivery in deliveries]
+        await self._settle(lane, self._target(lane), lane.kind, tried, took_ms=0)
+        log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
+
+    def _target(self, lane: Lane) -> RoutedTarget | None:
+        return self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
+
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
         started = self._world.monotonic()
         target, attempts, outcomes = self._attempts(lane, sink, deliveries)
         if sink is not None and attempts:
             ready = [attempt for attempt in attempts if attempt is not None]
-            sent = iter(await self._send(sink, ready) if ready else [])
+            answered = await self._send(sink, ready) if ready else []
+            if answered:
+                self._pacing.called(lane, answered, retried=retry_policy(target).attempts_max > 0)
+            sent = iter(answered)
             for index, attempt in enumerate(attempts):
                 if attempt is not None:
                     outcomes[index] = next(sent)
@@ -370,7 +419,7 @@ class Pipeline:
         lane: Lane,
         target: RoutedTarget | None,
         kind: str,
-        tried: list[tuple[Delivery, Attempt | None, Outcome]],
+        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
         *,
         took_ms: int,
     ) -> None:
@@ -391,8 +440,16 @@ class Pipeline:
                 settled.append(delivery)
                 traced.took(delivery)
                 continue
-            due_ms = self._failed(
-                lane, target, delivery, attempt, outcome, batch=batch, traced=traced, counters=counters, now_ms=now_ms
+            due_ms = self._retries.failed(
+                lane,
+                target,
+                delivery,
+                attempt,
+                outcome,
+                batch=batch,
+                traced=traced,
+                counters=self._letter_counters(delivery, counters),
+                now_ms=now_ms,
             )
             if due_ms is None:
                 settled.append(delivery)
@@ -420,7 +477,7 @@ class Pipeline:
     def _settled(
         self,
         lane: Lane,
-        tried: list[tuple[Delivery, Attempt | None, Outcome]],
+        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
         settled: list[Delivery],
         parked: list[tuple[Delivery, int]],
         counters: SinkCounters,
@@ -434,11 +491,13 @@ class Pipeline:
                 counters.delivered_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
             elif isinstance(outcome, Retryable):
                 counters.retryable += 1
-            else:
+            elif isinstance(outcome, Rejected):
                 counters.rejected += 1
         counters.delivered += delivered
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
-            count_queued(counters, delivered)
+            for delivery, _, outcome in tried:
+                if isinstance(outcome, Delivered):
+                    count_queued(self._letter_counters(delivery, counters), 1)
         else:
             rule = self._metrics.rule(lane.name.rule_arn)
             rule.delivered += delivered
@@ -449,71 +508,14 @@ class Pipeline:
         for _, due_ms in parked:
             self.lanes.park(lane, due_ms)
 
-    def _failed(
-        self,
-        lane: Lane,
-        target: RoutedTarget | None,
-        delivery: Delivery,
-        attempt: Attempt | None,
-        outcome: Retryable | Rejected,
-        *,
-        batch: Batch,
-        traced: Settled,
-        counters: SinkCounters,
-        now_ms: int,
-    ) -> int | None:
-        """Park the delivery and say until when, or give it up (None)."""
-        before = delivery.progress or Progress(0, delivery.accepted.ingested_ms)
-        progress = Progress(before.attempts + 1, before.started_ms, outcome.code, outcome.message[:1000])
-        decision: retry.RetryAt | retry.DeadLetter | None = None
-        if isinstance(outcome, Retryable):
-            decision = retry.decide(
-                _retry_policy(target),
-                attempts=progress.attempts,
-                accepted_ms=progress.started_ms,
-                now_ms=now_ms,
-                random=self._world.random(),
-                retry_after_s=outcome.retry_after_s,
-            )
-        name = lane.name
-        log.warning(
-            "attempt.failed",
-            rule=name.rule_arn,
-            target=name.target_id,
-            event_id=delivery.accepted.event.id,
-            attempt=progress.attempts,
-            code=outcome.code,
-            message=outcome.message,
-            retry_in_ms=decision.due_ms - now_ms if isinstance(decision, retry.RetryAt) else None,
-            state=_state_after(delivery, decision, target_gone=attempt is None and target is None),
-        )
-        batch.delete(Table.DELIVERIES, delivery.key)
-        if isinstance(decision, retry.RetryAt):
-            sequence = int.from_bytes(delivery.sequence, "big")
-            self.lanes.add(lane, batch, due_ms=decision.due_ms, sequence=sequence, progress=progress)
-            traced.parked(delivery, progress, decision.due_ms)
-            return decision.due_ms
-        batch.release(delivery.sequence)
-        condition = decision.condition if decision else None
-        if isinstance(delivery.body, DeadLetterMessage):
-            place = self._dead_letters.queue_failed(batch, delivery.body.letter, outcome, counters)
-            traced.given_up(delivery, progress, condition, place)
-            return None
-        place = self._dead_letters.give_up(
-            batch,
-            accepted=delivery.body,
-            payload=attempt.payload if attempt else envelope(delivery.body.event),
-            rule_arn=name.rule_arn,
-            target_id=name.target_id,
-            target=target.target if target else None,
-            failure=outcome,
-            attempts=progress.attempts,
-            condition=condition,
-            counters=counters,
-            lanes=self.lanes,
-        )
-        traced.given_up(delivery, progress, condition, place)
-        return None
+    def _letter_counters(self, delivery: Delivery, counters: SinkCounters) -> SinkCounters:
+        """What a delivery's dead letter counts with: the rule and the kind of target that it was for, also where it is
+        itself a dead letter on its way to its queue."""
+        if not isinstance(delivery.body, DeadLetterMessage):
+            return counters
+        letter = delivery.body.letter
+        kind = kinds.kind_of(letter.target_arn or "") or "removed"
+        return self._metrics.sink(*_origin(LaneName(letter.rule_arn, letter.target_id)), kind)
 
     # recover, run, stop
 
@@ -542,17 +544,7 @@ class Pipeline:
             await self._finished.wait()
 
 
-_DEFAULT_RETRY = retry.RetryPolicy(limits.RETRY_ATTEMPTS_DEFAULT, limits.EVENT_AGE_S_DEFAULT)
 _NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
-
-
-def _state_after(delivery: Delivery, decision: retry.RetryAt | retry.DeadLetter | None, *, target_gone: bool) -> State:
-    """The delivery's new state; that an edge leads to it is what `advance` asserts."""
-    state = State.PENDING if delivery.progress is None else State.PARKED
-    if target_gone:
-        return advance(state, Step.TARGET_GONE)
-    step = Step.REJECT if decision is None else Step.RETRY if isinstance(decision, retry.RetryAt) else Step.GIVE_UP
-    return advance(advance(state, Step.ATTEMPT), step)
 
 
 def _payload(target: RoutedTarget, accepted: Accepted) -> bytes:
@@ -564,17 +556,6 @@ def _payload(target: RoutedTarget, accepted: Accepted) -> bytes:
         rule_arn=target.rule_arn,
         rule_name=target.rule_name,
         ingested_ms=accepted.ingested_ms,
-    )
-
-
-def _retry_policy(target: RoutedTarget | None) -> retry.RetryPolicy:
-    configured = target.target.retry_policy if target else None
-    if configured is None:
-        return _DEFAULT_RETRY
-    attempts, age_s = configured.maximum_retry_attempts, configured.maximum_event_age_in_seconds
-    return retry.RetryPolicy(
-        _DEFAULT_RETRY.attempts_max if attempts is None else attempts,
-        _DEFAULT_RETRY.age_s_max if age_s is None else age_s,
     )
 
 

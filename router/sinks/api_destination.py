@@ -218,12 +218,13 @@ def _outcome(response: Response, what: str, now_ms: int) -> Outcome:
     if 200 <= status <= 299:
         return Delivered()
     text = f"{what} answered with status {status}"
-    if status not in _RETRIED_STATUSES and status < 500:
-        return Rejected("ERROR_FROM_TARGET", text)
+    code = "THROTTLING" if status == 429 else "ERROR_FROM_TARGET"
+    if status not in _RETRIED_STATUSES and not 500 <= status <= 599:
+        return Rejected(code, text)
     after_s = failures.retry_after_s(response.headers, now_ms)
     if after_s is not None and after_s < 0:
-        return Rejected("ERROR_FROM_TARGET", f"{text} and asked not to be tried again (Retry-After is negative)")
-    return Retryable("THROTTLING" if status == 429 else "ERROR_FROM_TARGET", text, after_s)
+        return Rejected(code, f"{text} and asked not to be tried again (Retry-After is negative)")
+    return Retryable(code, text, after_s)
 
 
 def _request(destination: Destination, attempt: Attempt) -> _Request | Rejected:

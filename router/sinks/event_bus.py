@@ -16,7 +16,7 @@ from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
 from router.lanes import LaneName
 from router.pipeline import Incoming
-from router.sinks.base import Attempt, Delivered, Outcome, Rejected
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch
 from router.world import World, iso_seconds
@@ -82,9 +82,24 @@ class EventBusSink:
         effects = Batch(essential=True)
         (outcome,) = self._plan([incoming], effects)
         if isinstance(outcome, Refused):
-            code = "NO_RESOURCE" if outcome.code == "ResourceNotFoundException" else "INVALID_JSON"
-            return Rejected(code, f"{attempt.target.arn}: {outcome.code}: {outcome.message}")
+            return _refused(outcome, attempt.target.arn)
         return Delivered(effects)
+
+
+def _refused(refused: Refused, bus_arn: str) -> Retryable | Rejected:
+    """What it means that the other bus refuses the event ("eb-putevents": which errors may be tried again)."""
+    text = f"{bus_arn}: {refused.code}: {refused.message}"
+    match refused.code:
+        case "ThrottlingException":
+            return Retryable("THROTTLING", text)
+        case "InternalFailure":
+            return Retryable("INTERNAL_ERROR", text)
+        case "ResourceNotFoundException":
+            return Rejected("NO_RESOURCE", text)
+        case "MalformedDetail":
+            return Rejected("INVALID_JSON", text)
+        case _:
+            return Rejected("INVALID_PARAMETER", text)
 
 
 def _no_permission(attempt: Attempt) -> Rejected:

@@ -28,6 +28,8 @@ _THROTTLED = frozenset(
         "KMSThrottlingException",
         "KmsThrottled",
         "OverLimit",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
         "RequestThrottledException",
@@ -42,6 +44,8 @@ _THROTTLED = frozenset(
 _NO_RESOURCE = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
+        "InvalidAddress",
+        "KmsDisabled",  # so EventBridge's dead letters call a queue whose key is disabled (classic.md section 5.2)
         "NotFound",
         "NotFoundException",
         "QueueDoesNotExist",
@@ -74,7 +78,21 @@ _NO_PERMISSIONS = frozenset(
     }
 )
 _COLLISION = frozenset({"ConflictException", "OperationAbortedException", "ResourceConflictException"})
-_NOT_YET = frozenset({"ResourceNotReadyException", "ServiceUnavailable", "ServiceUnavailableException"})
+_LIMITS = frozenset({"LimitExceededException", "ResourceLimitExceeded", "ServiceQuotaExceededException"})
+_TIMEOUTS = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_NOT_YET = frozenset(
+    {
+        "CodeArtifactUserPendingException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ResourceNotReadyException",
+        "ServiceException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SnapStartNotReadyException",
+    }
+)
 
 
 def of_fault(fault: HttpFault, what: str) -> Failure:
@@ -104,7 +122,9 @@ def of_error(code: str, message: str, status: int, *, retry_after_s: float | Non
         return Rejected("NO_RESOURCE", text)
     if code in _COLLISION:
         return Retryable("RESOURCE_MODIFICATION_COLLISION", text, retry_after_s)
-    if status == 408:
+    if code in _LIMITS:
+        return Retryable("RESOURCE_LIMIT_EXCEEDED", text, retry_after_s)
+    if code in _TIMEOUTS or status == 408:
         return Retryable("TIMEOUT", text, retry_after_s)
     if code in _NOT_YET or status >= 500:
         return Retryable("ERROR_FROM_TARGET", text, retry_after_s)
@@ -139,16 +159,18 @@ def json_error(response: Response) -> tuple[str, str]:
     return code, error.message or error.capital_message or ""
 
 
-_SECONDS = re.compile(r"-?[0-9]{1,9}")
+_SECONDS = re.compile(r"-?[0-9]+")
+_RETRY_AFTER_S_MAX = 2.0 * limits.EVENT_AGE_S_DEFAULT  # ours: longer than any event lives, so that it is given up
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """What `Retry-After` asks for, at most a day; negative only where the header's number is. None without one."""
+    """What `Retry-After` asks for, in seconds, at most `_RETRY_AFTER_S_MAX`; negative only where the header's number
+    is, not where its date is over. None without one that can be read."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     if _SECONDS.fullmatch(text):
-        return min(float(text), limits.EVENT_AGE_S_DEFAULT)
+        return min(float(text), _RETRY_AFTER_S_MAX)
     try:
         moment = email.utils.parsedate_to_datetime(text)
         if moment.tzinfo is None:
@@ -156,7 +178,7 @@ def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
         wait_s = moment.timestamp() - now_ms / 1000
     except (ValueError, OverflowError):
         return None
-    return min(max(wait_s, 0.0), limits.EVENT_AGE_S_DEFAULT)
+    return min(max(wait_s, 0.0), _RETRY_AFTER_S_MAX)
 
 
 def shown(text: str, secrets: Iterable[str] = ()) -> str:

@@ -1,8 +1,9 @@
 """Queues of a real SQS-protocol endpoint: SendMessageBatch in the JSON protocol.
 
-Each delivery becomes one message and has its own outcome, also where only some of a batch are taken. A FIFO queue's
-messages have the event's id as deduplication id. The event's trace header rides as the system attribute
-`AWSTraceHeader`; a dead letter's attributes are message attributes of type String.
+Each delivery becomes one message and has its own outcome, also where only some of a batch are taken. A FIFO queue must
+have content-based deduplication, as with AWS (user guide, "eb-targets"): an id of the hub's own would make one message
+of the two that two targets make of one event. The event's trace header rides as the system attribute `AWSTraceHeader`;
+a dead letter's attributes are message attributes of type String.
 
 A queue's URL is `{endpoint}/{account}/{name}`, as with AWS and most others; an endpoint that knows no queue by that URL
 is asked for its own (GetQueueUrl), which is then kept.
@@ -38,7 +39,6 @@ class _Entry(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True):
     message_attributes: dict[str, _Attribute] | None = None
     message_system_attributes: dict[str, _Attribute] | None = None
     message_group_id: str | None = None
-    message_deduplication_id: str | None = None
 
 
 class _Request(msgspec.Struct, frozen=True, rename="pascal"):
@@ -142,9 +142,8 @@ def _entry(entry_id: str, attempt: Attempt, *, is_fifo: bool) -> _Entry | Reject
         entry_id,
         body,
         {name: _Attribute(value) for name, value in attempt.attributes.items()} if attempt.attributes else None,
-        {"AWSTraceHeader": _Attribute(trace)} if trace else None,
+        {"AWSTraceHeader": _Attribute(trace)} if trace and not _NOT_TEXT.search(trace) else None,
         group_id,
-        event.id if is_fifo else None,
     )
     if (size := _size(entry)) > limits.MESSAGE_BYTES_MAX:
         return Rejected("INVALID_PARAMETER", f"the message has {size} bytes, SQS takes {limits.MESSAGE_BYTES_MAX}")

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router import limits
 from router.core.retry import CAP_S, DeadLetter, RetryAt, RetryPolicy, ceiling_s, decide
 
 DAY_MS = 86_400_000
@@ -27,6 +28,11 @@ def decided(
         random=random,
         retry_after_s=retry_after_s,
     )
+
+
+def test_a_target_without_a_policy_has_aws_defaults() -> None:
+    assert RetryPolicy() == RetryPolicy(attempts_max=185, age_s_max=86_400)
+    assert RetryPolicy() == RetryPolicy(limits.RETRY_ATTEMPTS_DEFAULT, limits.EVENT_AGE_S_DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,27 @@ def test_number_of_retries_is_named_before_the_age() -> None:
 )
 def test_larger_of_retry_after_and_back_off_counts(retry_after_s: float | None, outcome: RetryAt | DeadLetter) -> None:
     assert decided(retry_after_s=retry_after_s) == outcome
+
+
+@pytest.mark.parametrize(
+    ("attempts", "now_ms", "outcome"),
+    [
+        (1, 0, RetryAt(500)),
+        (2, 59_000, RetryAt(60_000)),
+        (2, 59_999, RetryAt(60_000)),
+        (2, 60_000, AGE),
+        (3, 59_999, ATTEMPTS),
+        (3, 60_000, ATTEMPTS),
+    ],
+)
+def test_the_bound_that_is_met_first_counts(attempts: int, now_ms: int, outcome: RetryAt | DeadLetter) -> None:
+    policy = RetryPolicy(attempts_max=2, age_s_max=60)
+    assert decided(policy, attempts=attempts, now_ms=now_ms, random=0.5) == outcome
+
+
+def test_a_retry_after_can_lengthen_the_back_off_and_not_shorten_it() -> None:
+    assert decided(attempts=8, random=0.5, retry_after_s=63.0) == RetryAt(64_000)
+    assert decided(attempts=8, random=0.5, retry_after_s=65.0) == RetryAt(65_000)
 
 
 @given(

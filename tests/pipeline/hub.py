@@ -18,6 +18,7 @@ from router.catalog import quotas
 from router.catalog.catalog import Catalog
 from router.catalog.model import DeadLetterConfig, InputTransformer, RetryPolicy, Target
 from router.core.event import Event, Location
+from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
 from router.lanes import DeadLetter, Lane
 from router.metrics import Metrics, SinkCounters
@@ -131,6 +132,7 @@ class Hub:
         letters_sink: Sink | None,
         settings: Settings,
         trace_age_s_max: int,
+        paces: PaceSettings | None,
     ) -> None:
         self.store = store
         self.world = world
@@ -176,6 +178,7 @@ class Hub:
             metrics=self.metrics,
             settings=settings,
             trace=self.trace,
+            paces=paces,
         )
         self.lanes = self.pipeline.lanes
         self.traces = TraceTree(
@@ -247,7 +250,11 @@ class Hub:
 
     def idle(self) -> bool:
         """No worker has anything to do: everything is settled or parked."""
-        return self.pipeline.in_flight == 0 and not any(lane.workers or lane.ready for lane in self.lanes)
+        return self.idle_workers() and not any(lane.ready for lane in self.lanes)
+
+    def idle_workers(self) -> bool:
+        """No call is under way."""
+        return self.pipeline.in_flight == 0 and not any(lane.workers for lane in self.lanes)
 
 
 @asynccontextmanager
@@ -259,6 +266,7 @@ async def running(
     letters_sink: Sink | None = None,
     settings: Settings | None = None,
     trace_age_s_max: int = 3600,
+    paces: PaceSettings | None = None,
 ) -> AsyncIterator[Hub]:
     hub = Hub(
         store,
@@ -267,6 +275,7 @@ async def running(
         letters_sink,
         settings or Settings(refuse_unknown_bus=False, read_only_by_flag=False),
         trace_age_s_max,
+        paces,
     )
     # A task of its own, so that fixtures may enter and leave it.
     owner = asyncio.create_task(_own(hub.pipeline, ready := asyncio.Event()))

@@ -12,7 +12,6 @@ from tests.pipeline.hub import (
     HERE,
     LETTERS,
     ORDERS,
-    OTHER,
     REAL_LETTERS,
     RULE_ARN,
     HandWorld,
@@ -144,7 +143,7 @@ async def test_a_real_queue_gets_the_message_with_its_attributes_and_retries_of_
         hub.advance(5)
         await until(hub.settled)
         assert hub.letters() == []
-        assert hub.metrics.sink(OTHER, "", "lambda").dead_letters_to_queue == 1
+        assert (hub.counters.dead_letters_to_queue, hub.counters.dead_letters_queue_failed) == (1, 0)
     assert len(queue.sent) == 3
     assert queue.sent[2].attributes == {
         "RULE_ARN": RULE_ARN,
@@ -166,7 +165,8 @@ async def test_a_real_queue_that_refuses_leaves_the_dead_letter_here(store: Memo
         [letter] = hub.letters()
         assert (letter.code, letter.rule_arn, letter.target_id) == ("NO_PERMISSIONS", RULE_ARN, "t")
         assert letter.queue_failure == "NO_RESOURCE: no such queue"
-        assert hub.counters.dead_letters == 1
+        counters = hub.counters
+        assert (counters.dead_letters, counters.dead_letters_to_queue, counters.dead_letters_queue_failed) == (1, 0, 1)
 
 
 # kept here

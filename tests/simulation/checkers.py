@@ -5,7 +5,8 @@ what the hub says of itself, and answers with what is wrong, in words; nothing w
     account   every acknowledged delivery is pending, or settled in exactly one way; a hop and a deposit happened once;
               what was refused, or never stored, is nowhere; nothing went where no rule sent it.
     retries   gaps between attempts respect the retry policy and Retry-After, nothing waits longer than it must, nobody
-              is asked too often, and dead letters say why they are ones.
+              is asked too often, a target that keeps failing is left alone between probes, and dead letters say why
+              they are ones.
 """
 
 from collections import defaultdict
@@ -17,6 +18,7 @@ from router.sinks.base import Rejected
 from tests.simulation import scenario
 from tests.simulation.audit import Found, QueuedLetter
 from tests.simulation.ledger import LETTER, Expected, Ledger, Pair, Reach, Try
+from tests.simulation.probes import Probes
 
 _SLACK_MS = 1500
 _WAITS_MIN = 30
@@ -111,10 +113,10 @@ def _settled_once(ledger: Ledger, found: Found, pair: Pair) -> list[str]:
 # when it was tried
 
 
-def retries(ledger: Ledger, found: Found) -> list[str]:
+def retries(ledger: Ledger, found: Found, probes: Probes) -> list[str]:
     planned = _planned(ledger)
     lanes = _lanes(ledger)
-    wrong: list[str] = []
+    wrong: list[str] = [*probes.hammered(), *_untried(ledger, found, probes, planned)]
     waits: list[float] = []
     for pair, tries in ledger.tries.items():
         policy = scenario.policy(pair.rule_arn, pair.target_id)
@@ -129,13 +131,13 @@ def retries(ledger: Ledger, found: Found) -> list[str]:
                 # Redriven before its first attempt: its target was gone when its turn came.
                 due_ms = last and pair not in ledger.redriven_ms and max(last, ledger.started_ms[later.process])
             if due_ms and later.started_ms - due_ms > _SLACK_MS:
-                idle_ms = _idle(due_ms, later.started_ms, [*lanes[pair[1:]], *ledger.troubles])
+                idle_ms = _idle(due_ms, later.started_ms, [*lanes[pair[1:]], *probes.busy(pair), *ledger.troubles])
                 if idle_ms > _SLACK_MS:
                     wrong.append(f"attempt {index + 1} of {pair} was due at {due_ms} and came {idle_ms} ms too late")
         if pair not in ledger.redriven_ms and pair in planned:
             wrong += _too_often(policy, tries)
             waits += _waits(policy, tries)
-            wrong += _reasons(ledger, found, pair, policy, first)
+            wrong += _reasons(ledger, found, pair, policy, first, probes)
     if len(waits) >= _WAITS_MIN and sum(waits) / len(waits) < _MEAN_WAIT_MIN:
         wrong.append(
             f"{len(waits)} waits took {sum(waits) / len(waits):.3f} of their longest time, expected about half"
@@ -245,14 +247,36 @@ def _waits(policy: retry.RetryPolicy, tries: Sequence[Try]) -> Iterator[float]:
             yield min(1.0, (later.started_ms - earlier.ended_ms) / (1000 * retry.ceiling_s(number)))
 
 
-def _reasons(ledger: Ledger, found: Found, pair: Pair, policy: retry.RetryPolicy, planned_ms: int) -> list[str]:
-    """Whether dead letters say rightly why they are ones."""
-    tries = ledger.tries[pair]
-    letters = [
-        QueuedLetter(letter.code, letter.condition, letter.attempts - 1 if letter.condition else None)
+def _letters(found: Found, pair: Pair) -> list[QueuedLetter]:
+    kept = [
+        QueuedLetter(letter.code, letter.condition, max(0, letter.attempts - 1) if letter.condition else None)
         for letter in found.kept.get(pair, ())
     ]
-    for letter in (*letters, *found.queued.get(pair, ())):
+    return [*kept, *found.queued.get(pair, ())]
+
+
+def _untried(ledger: Ledger, found: Found, probes: Probes, planned: dict[Pair, tuple[int, int]]) -> Iterator[str]:
+    """Whether deliveries that were given up without any attempt were so rightly."""
+    for pair in {*found.kept, *found.queued} - ledger.tries.keys():
+        if pair in ledger.redriven_ms or pair not in planned:
+            continue
+        for letter in _letters(found, pair):
+            if letter.condition == "MaximumEventAgeInSeconds":
+                age_ms = scenario.policy(pair.rule_arn, pair.target_id).age_s_max * 1000
+                right = letter.retries == 0 and probes.probed_after(pair, planned[pair][0] + age_ms)
+                ledger.hit("aged out while probed")
+            else:
+                right = letter.code == "NO_RESOURCE" and pair[1:] in ledger.book.ever_without
+            if not right:
+                yield f"{pair} is dead by {letter} without an attempt"
+
+
+def _reasons(
+    ledger: Ledger, found: Found, pair: Pair, policy: retry.RetryPolicy, planned_ms: int, probes: Probes
+) -> list[str]:
+    """Whether dead letters say rightly why they are ones."""
+    tries = ledger.tries[pair]
+    for letter in _letters(found, pair):
         last = tries[-1]
         end_ms = _end(ledger, last)
         if letter.condition == "MaximumRetryAttempts":
@@ -260,7 +284,11 @@ def _reasons(ledger: Ledger, found: Found, pair: Pair, policy: retry.RetryPolicy
             ledger.hit("retries exhausted")
         elif letter.condition == "MaximumEventAgeInSeconds":
             asked_ms = ((last.retryable.retry_after_s if last.retryable else 0) or 0) * 1000
-            right = end_ms + asked_ms >= planned_ms + policy.age_s_max * 1000
+            age_end_ms = planned_ms + policy.age_s_max * 1000
+            right = end_ms + asked_ms >= age_end_ms
+            if not right and probes.probed_after(pair, age_end_ms):
+                right = True
+                ledger.hit("aged out while probed")
             ledger.hit("age exhausted")
         elif letter.code == "NO_RESOURCE" and pair[1:] in ledger.book.ever_without:
             right = True

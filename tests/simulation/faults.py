@@ -78,6 +78,8 @@ REACHED = (
     "dead letter refused by its queue",
     "redrive",
     "lane overflowed to disk",
+    "target probed",
+    "aged out while probed",
 )
 """Everything that is counted; over a set of runs none may be zero."""
 

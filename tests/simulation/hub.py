@@ -18,6 +18,7 @@ import anyio.abc
 from router import limits
 from router.catalog import quotas
 from router.catalog.catalog import Catalog
+from router.core.pace import PaceSettings, Probing
 from router.dead_letters import DeadLetters
 from router.metrics import Metrics
 from router.pipeline import Incoming, Pipeline, Settings
@@ -34,6 +35,7 @@ from tests.simulation import scenario
 from tests.simulation.clock import SimulatedLoop
 from tests.simulation.faults import ScriptedSink, Targets, Weather
 from tests.simulation.ledger import GONE, LETTER, Ledger, Pair, Try, View
+from tests.simulation.probes import PAUSE_S_MAX
 from tests.simulation.scenario import Condition, Rule
 from tests.simulation.store import SimulatedStore
 
@@ -166,7 +168,12 @@ class Process:
     """See the module. `run` must be entered before anything is done with it; `weathers` are by target."""
 
     def __init__(
-        self, store: SimulatedStore, world: SimulatedWorld, ledger: Ledger, weathers: Mapping[str, Weather]
+        self,
+        store: SimulatedStore,
+        world: SimulatedWorld,
+        ledger: Ledger,
+        weathers: Mapping[str, Weather],
+        probed_after: int,
     ) -> None:
         self.store = store
         self.world = world
@@ -200,6 +207,7 @@ class Process:
             metrics=self.metrics,
             settings=Settings(refuse_unknown_bus=False, read_only_by_flag=False),
             trace=self.trace,
+            paces=PaceSettings(Probing(probed_after, PAUSE_S_MAX)),
         )
         self._owner: asyncio.Task[None] | None = None
         self._work: anyio.abc.TaskGroup | None = None

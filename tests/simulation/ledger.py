@@ -33,13 +33,15 @@ class Try:
     something inside the hub follows from the outcome, whether that is committed and told; None where only the hub
     knows."""
 
-    __slots__ = ("call", "durable", "ended_ms", "outcome", "pair", "process", "started_ms")
+    __slots__ = ("call", "durable", "ended", "ended_ms", "outcome", "pair", "process", "started_ms")
 
     def __init__(self, pair: Pair, call: int, process: int, started_ms: int) -> None:
         self.pair = pair
         self.call = call
         self.process = process
         self.started_ms = started_ms
+        self.ended: int | None = None
+        """The how manieth end it was; several may come in one millisecond."""
         self.ended_ms: int | None = None
         self.outcome: Outcome | None = None
         self.durable: bool | None = None
@@ -174,6 +176,7 @@ class Ledger:
         self.note = note
         self.process = -1
         self._calls = 0
+        self._ends = 0
         self.book = Book()
         self.facts: dict[str, Fact] = {}
         self.offers: list[Offer] = []
@@ -256,7 +259,8 @@ class Ledger:
 
     def ended(self, tried: Iterable[tuple[Try, Outcome]]) -> None:
         for one, outcome in tried:
-            one.ended_ms, one.outcome = self.now_ms(), outcome
+            self._ends += 1
+            one.ended, one.ended_ms, one.outcome = self._ends, self.now_ms(), outcome
             self.running.pop(one.pair, None)
             self.note(f"{type(outcome).__name__} {one.pair}")
 

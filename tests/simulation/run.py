@@ -25,6 +25,7 @@ from tests.simulation.clock import SimulatedLoop
 from tests.simulation.faults import Weather
 from tests.simulation.hub import Process, SimulatedWorld
 from tests.simulation.ledger import Ledger
+from tests.simulation.probes import Probes
 from tests.simulation.store import CRASH_POINTS, Disk, Image, SimulatedStore
 from tests.simulation.traffic import Traffic
 
@@ -76,6 +77,7 @@ class Run:
             for name in (*scenario.HTTP_TARGETS, "function", "letters")
         }
         self.crashes = self.dice.randint(2, 3)
+        self._probed_after = self.dice.choice((3, 10))
         self.wrong: list[str] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._ids = count(1)
@@ -144,7 +146,7 @@ class Run:
     async def _started(self) -> Process:
         world = self._world = SimulatedWorld(self.loop, self.dice, self._ids.__next__)
         store = SimulatedStore(self.image, self.disk, lambda: self._died(process))
-        process = Process(store, world, self.ledger, self.weathers)
+        process = Process(store, world, self.ledger, self.weathers, self._probed_after)
         self.ledger.started()
         self.note("start")
         process.load()
@@ -209,7 +211,9 @@ class Run:
         if found.rows:
             self.wrong.append(f"{found.rows} deliveries are overdue: {sorted(found.pairs())[:3]}")
         self.wrong += counters.in_peace(process, self.ledger, self._before, found)
-        self.wrong += checkers.answered(self.ledger) + checkers.retries(self.ledger, found) + self.traffic.wrong
+        probes = Probes(self.ledger, self._probed_after)
+        self.reached["target probed"] += probes.count
+        self.wrong += checkers.answered(self.ledger) + checkers.retries(self.ledger, found, probes) + self.traffic.wrong
         certain = stories.candidates(self.ledger)
         self.wrong += await stories.told(process, self.ledger, found, self.dice.sample(certain, min(2, len(certain))))
         self._kinds_of_letters(found)

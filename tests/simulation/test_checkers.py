@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from router import pipeline as pipeline_module
+from router import retries
 from router.catalog.catalog import Catalog
 from router.catalog.routes import RoutedRule
 from router.catalog.state import Changes
-from router.core import retry
+from router.core import pace, retry
 from router.core.event import envelope
 from router.lanes import DeadLetter, Delivery, Lane, Lanes, Progress
 from router.pipeline import Incoming, Pipeline
@@ -102,13 +103,13 @@ def back_off_is_longer_than_the_policy_says(patch: Patch) -> None:
 
 
 def a_delivery_is_tried_once_too_often(patch: Patch) -> None:
-    policy = pipeline_module._retry_policy
+    policy = retries.retry_policy
 
     def bad(target: Any) -> retry.RetryPolicy:
         given = policy(target)
         return retry.RetryPolicy(given.attempts_max + 1, given.age_s_max)
 
-    patch.setattr(pipeline_module, "_retry_policy", bad)
+    patch.setattr(retries, "retry_policy", bad)
 
 
 def nobody_looks_when_a_retry_is_due(patch: Patch) -> None:
@@ -185,7 +186,7 @@ def a_delivered_event_is_a_dead_letter_too(patch: Patch) -> None:
             if isinstance(outcome, Delivered) and outcome.effects is None and lane.name.target_id == "work":
                 name = lane.name
                 letter = DeadLetter(delivery.accepted, name.rule_arn, name.target_id, None, "CODE", "", 1, None, 0)
-                self._dead_letters._keep(batch, letter)
+                self._retries._dead_letters._keep(batch, letter)
         with suppress(StoreError):
             await self._store.commit(batch)
 
@@ -283,6 +284,14 @@ def the_disk_keeps_half_of_a_batch(patch: Patch) -> None:
     patch.setattr(Image, "apply", bad)
 
 
+def a_target_that_fails_is_called_without_a_pause(patch: Patch) -> None:
+    patch.setattr(pace, "pause_s", lambda *given, **more: 0.0)
+
+
+def a_delivery_is_given_up_before_its_age_runs_out(patch: Patch) -> None:
+    patch.setattr(pipeline_module, "over", lambda target, **more: lambda delivery: True)
+
+
 BUGS: Sequence[tuple[Callable[[Patch], None], str]] = (
     (a_settle_is_lost, "was lost"),
     (a_delivery_is_parked_twice, "is there 2 times"),
@@ -307,6 +316,8 @@ BUGS: Sequence[tuple[Callable[[Patch], None], str]] = (
     (a_pending_delivery_is_not_counted, "deliveries_pending is"),
     (a_dead_letter_says_the_wrong_reason, "is dead by"),
     (the_trace_misses_what_was_settled, "the trace says"),
+    (a_target_that_fails_is_called_without_a_pause, "keeps failing and was called at"),
+    (a_delivery_is_given_up_before_its_age_runs_out, "is dead by"),
     (the_disk_keeps_half_of_a_batch, "references"),
 )
 

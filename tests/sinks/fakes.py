@@ -80,6 +80,16 @@ async def hang(_: web.Request) -> web.StreamResponse:
     raise AssertionError("a test's server is stopped before")
 
 
+async def drip(request: web.Request) -> web.StreamResponse:
+    """An answer that is never quite finished: a byte of it comes all the time."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(72_000):
+        await response.write(b" ")
+        await asyncio.sleep(0.05)
+    raise AssertionError("a test's server is stopped before")
+
+
 async def reset(request: web.Request) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.abort()

@@ -2,6 +2,8 @@
 whose target is in this hub runs each of `LOCAL_FACTS` with its own `LocalCase`.
 """
 
+import asyncio
+import email.utils
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -9,7 +11,8 @@ import msgspec
 
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.store.base import Batch, Store
-from tests.sinks.fakes import SECRET, TOKEN, Answer, always, echo, hang, refused_url, reset, serving
+from router.world import RealWorld
+from tests.sinks.fakes import SECRET, TOKEN, Answer, always, drip, echo, hang, refused_url, reset, serving
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -52,6 +55,13 @@ async def no_answer_until_the_deadline_is_a_retryable_timeout(case: Case) -> Non
     assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "TIMEOUT")] * 3
 
 
+async def the_deadline_is_for_the_whole_answer_and_not_for_each_part_of_it(case: Case) -> None:
+    started = asyncio.get_running_loop().time()
+    outcomes = await _sent(case, drip, count=2, timeout_s=0.3)
+    assert [(type(outcome), _code(outcome)) for outcome in outcomes] == [(Retryable, "TIMEOUT")] * 2
+    assert asyncio.get_running_loop().time() - started < 5, "a drip would go on for an hour"
+
+
 async def server_errors_are_retryable(case: Case) -> None:
     for status in (500, 502, 503, 504):
         outcomes = await _sent(case, always(status, "<html>oops"), count=2)
@@ -62,6 +72,15 @@ async def too_many_requests_is_retryable_and_retry_after_is_handed_on(case: Case
     outcomes = await _sent(case, always(429, "slow down", Retry_After="7"), count=2)
     assert [_code(outcome) for outcome in outcomes] == ["THROTTLING"] * 2
     assert [outcome.retry_after_s for outcome in outcomes if isinstance(outcome, Retryable)] == [7.0] * 2
+
+
+async def the_date_of_a_retry_after_is_handed_on_as_the_time_until_then(case: Case) -> None:
+    for status in (429, 503):
+        date = email.utils.formatdate(RealWorld().now_ms() / 1000 + 600, usegmt=True)
+        [outcome] = await _sent(case, always(status, "slow down", Retry_After=date), count=1)
+        assert isinstance(outcome, Retryable)
+        assert outcome.retry_after_s is not None
+        assert 500 < outcome.retry_after_s <= 600, (status, outcome)
 
 
 async def redirects_are_not_followed(case: Case) -> None:
@@ -92,8 +111,10 @@ FACTS: list[Fact] = [
     connection_refused_is_retryable,
     reset_connection_is_retryable,
     no_answer_until_the_deadline_is_a_retryable_timeout,
+    the_deadline_is_for_the_whole_answer_and_not_for_each_part_of_it,
     server_errors_are_retryable,
     too_many_requests_is_retryable_and_retry_after_is_handed_on,
+    the_date_of_a_retry_after_is_handed_on_as_the_time_until_then,
     redirects_are_not_followed,
     nonsense_gives_an_outcome_for_each_attempt,
     secrets_are_in_no_outcome_and_no_repr,

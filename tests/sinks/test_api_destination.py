@@ -1,8 +1,9 @@
 """The API destination sink against a server of our own."""
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +14,7 @@ from router.config import Hub, parse
 from router.core.event import Location
 from router.sinks.api_destination import ApiDestinations, ApiDestinationSink, RateLimit
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
-from router.sinks.http_client import HttpClient
+from router.sinks.http_client import HttpClient, Response
 from router.world import RealWorld
 from tests.sinks import suite
 from tests.sinks.fakes import HERE, always, attempt, serving
@@ -217,7 +218,7 @@ async def test_2xx_is_delivered(status: int) -> None:
     assert await status_outcome(status) == Delivered()
 
 
-@pytest.mark.parametrize("status", [401, 407, 409, 429, 500, 501, 503, 599])
+@pytest.mark.parametrize("status", [401, 407, 409, 429, 500, 501, 502, 503, 504, 599])
 async def test_retried_statuses_are_retryable(status: int) -> None:
     outcome = await status_outcome(status)
     assert isinstance(outcome, Retryable)
@@ -225,7 +226,9 @@ async def test_retried_statuses_are_retryable(status: int) -> None:
     assert str(status) in outcome.message
 
 
-@pytest.mark.parametrize("status", [300, 301, 304, 400, 402, 403, 404, 408, 410, 413, 422, 451])
+@pytest.mark.parametrize(
+    "status", [300, 301, 304, 400, 402, 403, 404, 405, 408, 410, 413, 422, 425, 451, 499, 600, 999]
+)
 async def test_other_statuses_are_rejected(status: int) -> None:
     outcome = await status_outcome(status)
     assert isinstance(outcome, Rejected)
@@ -233,15 +236,82 @@ async def test_other_statuses_are_rejected(status: int) -> None:
     assert str(status) in outcome.message
 
 
-@pytest.mark.parametrize(("text", "expected"), [("120", 120.0), ("0", 0.0), ("soon", None), ("999999999", 86_400.0)])
-async def test_retry_after_is_handed_on(text: str, expected: float | None) -> None:
-    outcome = await status_outcome(503, Retry_After=text)
+async def test_switching_protocols_is_rejected() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with sink_of(hub_at(url)) as sink:
+            [outcome] = await sink.send([attempt(TARGET)])
+    assert isinstance(outcome, Rejected)
+    assert "101" in outcome.message
+
+
+@pytest.mark.parametrize("status", [401, 407, 409, 429, 500, 503])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("120", 120.0), ("0", 0.0), ("soon", None), ("999999999", 172_800.0), ("9" * 400, 172_800.0)],
+)
+async def test_retry_after_is_handed_on(status: int, text: str, expected: float | None) -> None:
+    outcome = await status_outcome(status, Retry_After=text)
     assert isinstance(outcome, Retryable)
     assert outcome.retry_after_s == expected
 
 
-async def test_negative_retry_after_stops_retries() -> None:
-    assert isinstance(await status_outcome(503, Retry_After="-1"), Rejected)
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "ERROR_FROM_TARGET"), (429, "THROTTLING"), (503, "ERROR_FROM_TARGET")]
+)
+async def test_negative_retry_after_stops_retries_and_keeps_the_reason(status: int, code: str) -> None:
+    outcome = await status_outcome(status, Retry_After="-1")
+    assert isinstance(outcome, Rejected)
+    assert outcome.code == code
+    assert "Retry-After is negative" in outcome.message
+
+
+async def test_retry_after_revives_no_status_that_is_not_retried() -> None:
+    assert isinstance(await status_outcome(404, Retry_After="5"), Rejected)
+    assert isinstance(await status_outcome(301, Retry_After="5", Location="/"), Rejected)
+
+
+class Recorded(HttpClient):
+    """Answers 200 and keeps each request's deadline."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timeouts_s: list[float] = []
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout_s: float,
+        body_bytes_max: int = 0,
+    ) -> Response:
+        self.timeouts_s.append(timeout_s)
+        return Response(200, {}, b"")
+
+
+async def test_a_request_has_five_seconds_in_all() -> None:
+    client = Recorded()
+    sink = ApiDestinationSink(ApiDestinations(hub_at("https://example.com")), client=client, world=RealWorld())
+    assert await sink.send([attempt(TARGET)]) == [Delivered()]
+    assert client.timeouts_s == [5.0]
+
+
+async def test_waiting_for_its_turn_takes_nothing_from_a_requests_time() -> None:
+    async with (
+        serving(always(200)) as server,
+        sink_of(hub_at(server.url, InvocationRateLimitPerSecond=4), timeout_s=0.4) as sink,
+    ):
+        assert await sink.send([attempt(TARGET) for _ in range(4)]) == [Delivered()] * 4
 
 
 async def test_unknown_destination_is_rejected() -> None:

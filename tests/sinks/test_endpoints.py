@@ -92,8 +92,15 @@ async def test_each_call_has_the_rest_of_the_deadline() -> None:
         ("nan", None),
         ("Mon, 23 Nov 2026 10:00:30 GMT", 30.0),
         ("Mon, 23 Nov 2026 09:00:00 GMT", 0.0),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 172_800.0),
         ("Mon, 99 Foo 2026", None),
+        ("Monday, 23-Nov-26 10:00:30 GMT", 30.0),
+        ("Mon Nov 23 10:00:30 2026", 30.0),
+        ("Mon, 23 Nov 2026 12:00:30 +0200", 30.0),
+        ("999999999999999", 172_800.0),
+        ("-999999999999999", -999_999_999_999_999.0),
+        ("+5", None),
+        ("１", None),
     ],
 )
 def test_retry_after(text: str, expected: float | None) -> None:

@@ -10,9 +10,9 @@ from router.core.event import Location, hop_id
 from router.core.hops import Hops
 from router.lanes import LaneName
 from router.pipeline import Incoming
-from router.sinks.base import Attempt, Delivered, Outcome, Rejected
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sinks.event_bus import EventBusSink
-from router.sources.outcome import MALFORMED_DETAIL, Refused, Taken
+from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
 from router.store.base import Batch, Table
 from tests.pipeline.hub import HandWorld
 from tests.pipeline.memory_store import MemoryStore
@@ -144,6 +144,7 @@ async def test_an_own_bus_that_does_not_exist_is_left_to_the_pipeline(hub: Hub) 
     [
         (Refused("ResourceNotFoundException", "Event bus nowhere does not exist."), "NO_RESOURCE"),
         (MALFORMED_DETAIL, "INVALID_JSON"),
+        (Refused("InvalidArgument", "Parameter Detail is not valid. Reason: too many steps."), "INVALID_PARAMETER"),
     ],
 )
 async def test_what_the_other_bus_refuses_is_not_tried_again(hub: Hub, refusal: Refused, code: str) -> None:
@@ -152,3 +153,11 @@ async def test_what_the_other_bus_refuses_is_not_tried_again(hub: Hub, refusal: 
     assert isinstance(outcome, Rejected)
     assert outcome.code == code
     assert refusal.message in outcome.message
+
+
+@pytest.mark.parametrize(("refusal", "code"), [(THROTTLED, "THROTTLING"), (STORE_FAILED, "INTERNAL_ERROR")])
+async def test_what_the_other_bus_refuses_for_now_is_tried_again(hub: Hub, refusal: Refused, code: str) -> None:
+    hub.refuses = refusal
+    [outcome] = await hub.send(to(HERE, name="nowhere"))
+    assert isinstance(outcome, Retryable)
+    assert outcome.code == code

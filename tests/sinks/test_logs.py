@@ -9,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from router.catalog.model import InputTransformer, Target
-from router.sinks.base import Delivered, Rejected, Retryable, Sink
+from router.sinks.base import Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.logs import LogsSink
 from tests.sinks import suite
-from tests.sinks.fakes import always, attempt, endpoints_at, serving
+from tests.sinks.fakes import always, attempt, endpoints_at, reset, serving
 
 GROUP = Target(id="t", arn="arn:aws:logs:us-east-1:222222222222:log-group:/aws/events/orders:*")
 TRANSFORMED = Target(id="t", arn=GROUP.arn, input_transformer=InputTransformer(input_template="x"))
@@ -78,14 +78,36 @@ async def test_group_and_stream_are_made_on_first_use(groups: list[str]) -> None
     assert logs.batches == [[{"timestamp": TEN_MS, "message": '{"n":1}'}]] * 2
 
 
-async def test_stream_that_cannot_be_made_rejects() -> None:
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("AccessDeniedException", (Rejected, "NO_PERMISSIONS")),
+        ("InvalidParameterException", (Rejected, "INVALID_PARAMETER")),
+        ("LimitExceededException", (Retryable, "RESOURCE_LIMIT_EXCEEDED")),
+        ("OperationAbortedException", (Retryable, "RESOURCE_MODIFICATION_COLLISION")),
+        ("ServiceUnavailableException", (Retryable, "ERROR_FROM_TARGET")),
+        ("ThrottlingException", (Retryable, "THROTTLING")),
+    ],
+)
+async def test_stream_that_cannot_be_made_says_why(code: str, expected: tuple[type[Outcome], str]) -> None:
     async def answer(request: web.Request) -> web.Response:
         is_put = request.headers["X-Amz-Target"].endswith("PutLogEvents")
-        return error("ResourceNotFoundException" if is_put else "AccessDeniedException")
+        return error("ResourceNotFoundException" if is_put else code)
 
     async with serving(answer) as server, sink_at(server.url) as sink:
         outcomes = await sink.send([attempt(GROUP), attempt(GROUP)])
-    assert [getattr(outcome, "code", None) for outcome in outcomes] == ["NO_PERMISSIONS"] * 2
+    assert [(type(outcome), getattr(outcome, "code", None)) for outcome in outcomes] == [expected] * 2
+
+
+async def test_connection_that_breaks_while_the_stream_is_made_is_retryable() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        is_put = request.headers["X-Amz-Target"].endswith("PutLogEvents")
+        return error("ResourceNotFoundException") if is_put else await reset(request)
+
+    async with serving(answer) as server, sink_at(server.url) as sink:
+        [outcome] = await sink.send([attempt(GROUP)])
+    assert isinstance(outcome, Retryable)
+    assert outcome.code == "CONNECTION_FAILURE"
 
 
 async def test_batch_is_in_order_of_time_and_outcomes_in_order_of_attempts() -> None:

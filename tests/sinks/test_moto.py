@@ -60,9 +60,13 @@ async def test_messages_arrive_in_a_queue_with_their_attributes(url: str, client
     assert got[0]["MessageAttributes"] == {"ERROR_CODE": {"DataType": "String", "StringValue": "TIMEOUT"}}
 
 
-async def test_fifo_queue_drops_the_repeat_of_an_event(url: str, client: Client) -> None:
+async def test_fifo_queue_drops_the_repeat_of_an_event_and_not_what_another_target_makes_of_it(
+    url: str, client: Client
+) -> None:
     sqs = client("sqs")
-    queue_url = sqs.create_queue(QueueName="orders.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    queue_url = sqs.create_queue(
+        QueueName="orders.fifo", Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+    )["QueueUrl"]
     target = Target(
         id="t",
         arn=f"arn:aws:sqs:us-east-1:{ACCOUNT}:orders.fifo",
@@ -71,7 +75,8 @@ async def test_fifo_queue_drops_the_repeat_of_an_event(url: str, client: Client)
     async with endpoints_at(url, "sqs") as endpoints:
         for _ in range(2):
             assert await SqsSink(endpoints).send([attempt(target)]) == [Delivered()]
-    assert bodies(sqs, queue_url) == ['{"n":1}']
+        assert await SqsSink(endpoints).send([attempt(target, b'"made"')]) == [Delivered()]
+    assert bodies(sqs, queue_url) == ['"made"', '{"n":1}']
 
 
 async def test_absent_queue_and_topic_are_no_resource(url: str) -> None:

@@ -88,10 +88,18 @@ async def test_dead_letter_attributes_go_as_strings() -> None:
     assert body["Entries"][0]["MessageAttributes"] == {"ERROR_CODE": {"DataType": "String", "StringValue": "TIMEOUT"}}
 
 
-async def test_fifo_message_has_group_from_the_event_and_its_id_for_deduplication() -> None:
-    _, [body] = await sent(answering(), [attempt(FIFO, event_id="e-1")])
-    assert body["Entries"][0]["MessageGroupId"] == "g 1"
-    assert body["Entries"][0]["MessageDeduplicationId"] == "e-1"
+async def test_fifo_message_has_its_group_from_the_event_and_leaves_deduplication_to_the_queue() -> None:
+    _, [body] = await sent(answering(), [attempt(FIFO, event_id="e-1"), attempt(FIFO, b'"other"', event_id="e-1")])
+    assert body["Entries"] == [
+        {"Id": "0", "MessageBody": '{"n":1}', "MessageGroupId": "g 1"},
+        {"Id": "1", "MessageBody": '"other"', "MessageGroupId": "g 1"},
+    ]
+
+
+async def test_trace_header_that_no_queue_takes_is_left_out() -> None:
+    outcomes, [body] = await sent(answering(), [attempt(QUEUE, trace_header="Root=1\x01")])
+    assert outcomes == [Delivered()]
+    assert "MessageSystemAttributes" not in body["Entries"][0]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,19 @@ async def test_each_entry_of_a_partial_failure_has_its_own_outcome() -> None:
     ]
 
 
+async def test_a_batch_that_is_refused_as_a_whole_is_taken_entry_by_entry() -> None:
+    take = answering()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if len((await request.json())["Entries"]) > 1:
+            return web.json_response({"__type": "com.amazonaws.sqs#BatchRequestTooLong"}, status=400)
+        return await take(request)
+
+    outcomes, bodies = await sent(answer, [attempt(QUEUE) for _ in range(3)])
+    assert outcomes == [Delivered()] * 3
+    assert [len(body["Entries"]) for body in bodies] == [3, 1, 1, 1]
+
+
 async def test_entry_that_the_answer_leaves_out_is_retried() -> None:
     outcomes, _ = await sent(always(200, json.dumps({"Successful": [{"Id": "0"}]})), [attempt(QUEUE), attempt(QUEUE)])
     assert [type(outcome) for outcome in outcomes] == [Delivered, Retryable]
@@ -139,7 +160,11 @@ async def test_entry_that_the_answer_leaves_out_is_retried() -> None:
         (400, "com.amazonaws.sqs#RequestThrottled", Retryable("THROTTLING", "")),
         (400, "ThrottlingException", Retryable("THROTTLING", "")),
         (400, "com.amazonaws.sqs#InvalidAttributeValue", Rejected("INVALID_PARAMETER", "")),
-        (400, "com.amazonaws.sqs#KmsDisabled", Rejected("ERROR_FROM_TARGET", "")),
+        (400, "com.amazonaws.sqs#InvalidAddress", Rejected("NO_RESOURCE", "")),
+        (400, "com.amazonaws.sqs#KmsDisabled", Rejected("NO_RESOURCE", "")),
+        (400, "com.amazonaws.sqs#KmsAccessDenied", Rejected("NO_PERMISSIONS", "")),
+        (400, "com.amazonaws.sqs#KmsThrottled", Retryable("THROTTLING", "")),
+        (400, "com.amazonaws.sqs#UnsupportedOperation", Rejected("ERROR_FROM_TARGET", "")),
         (503, "ServiceUnavailable", Retryable("ERROR_FROM_TARGET", "")),
         (404, "", Rejected("NO_RESOURCE", "")),
         (403, "", Rejected("NO_PERMISSIONS", "")),
