@@ -1,13 +1,14 @@
 """A hub under load, killed with SIGKILL at random moments and started again: is an acknowledged event ever lost?
 
-    python -m loadtest.crash [--kills 100] [--seed N] [--rate 3000]
+    python -m loadtest.crash [--kills 100] [--start-kills 10] [--seed N] [--rate 3000]
 
 PutEvents comes in at `--rate` events a second. Every event goes to a queue, every twentieth to an API destination too;
 both are a recorder outside the hub (`loadtest.recorder`), which takes its time to answer. After each kill the store is
 verified offline, then the hub starts on it again. At the end every event that was acknowledged is looked for at the
-recorder. Kills happen at moments drawn from the seed, each only once the hub has taken 2,000 events a second since it
-was ready and has deliveries that are not settled. Exits with 1 when an event is missing, an invariant of the store is
-broken, or more came twice than can have been in flight.
+recorder. Then the recorder stops answering while thousands of events come in, and the hub is killed again and again
+while it starts on them (`--start-kills`). All moments are drawn from the seed; a kill under load comes only once the
+hub has taken 2,000 events a second since it was ready and has deliveries that are not settled. Exits with 1 when an
+event is missing, an invariant of the store is broken, or more came twice than can have been in flight.
 """
 
 import argparse
@@ -15,10 +16,14 @@ import asyncio
 import json
 import random
 import secrets
+import signal
+import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +43,9 @@ _CONNECTIONS = 8
 _MOMENT_S_MAX = 1.0
 _KILL_S_MAX = 15.0
 _SETTLE_S_MAX = 120.0
+_START_S_MAX = 20.0
+_START_MOMENT_S_MAX = 0.4
+"""As long as a start takes from the lock to serving, and a little more."""
 
 
 class Kill(msgspec.Struct):
@@ -76,6 +84,24 @@ class Result(msgspec.Struct):
     def good(self) -> bool:
         bound = all(kill.twice <= IN_FLIGHT_MAX for kill in self.kills)
         return self.lost == 0 and bound and not any(kill.broken for kill in self.kills)
+
+
+class StartResult(msgspec.Struct):
+    """What came of kills during start-up."""
+
+    seed: int
+    moments_s: list[float]
+    """Of each kill, since the hub had taken its data folder."""
+    pending: int
+    """Deliveries that the hub found at the start that was let through."""
+    acknowledged: int
+    lost: int
+    twice: int
+    broken: int
+    seconds: float
+
+    def good(self) -> bool:
+        return not self.lost and not self.broken and self.twice <= IN_FLIGHT_MAX * (len(self.moments_s) + 2)
 
 
 def settings(recorder_port: int) -> dict[str, Any]:
@@ -266,6 +292,71 @@ def run(kills: int, seed: int, *, rate: int = 3000, tell: Callable[[Kill], None]
     )
 
 
+class _Pausable(Recorder):
+    """A recorder that can be made to hang, connections and all."""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+
+def run_starts(kills: int, seed: int, *, events: int = 4000) -> StartResult:
+    """Kill a hub while it starts on `events` events that nobody has taken yet, then let it deliver them."""
+    dice = random.Random(seed)
+    ledger = Ledger()
+    started = time.monotonic()
+    result = StartResult(seed, [], 0, 0, 0, 0, 0, 0.0)
+    with _Pausable(delay_ms=0) as recorder, Hub(settings(recorder.port)) as hub:
+        with recorder.paused():
+            asyncio.run(_put(hub.port, ledger, events))
+            hub.kill()
+            for _ in range(kills):
+                moment_s = dice.uniform(0.0, _START_MOMENT_S_MAX)
+                _killed_while_starting(hub.data_folder, moment_s)
+                result.moments_s.append(round(moment_s, 3))
+                result.broken += verify(hub.data_folder).problem_count
+            hub.start()
+            result.pending = _status(hub)["pending"]
+        _settled(hub)
+        came = recorder.ids()
+        deliveries = sum(found for _, found in recorder.stats().values())
+    result.acknowledged = len(ledger.events)
+    result.lost = len(set(ledger.events) - came["queue"].keys()) + len(set(ledger.samples) - came["destination"].keys())
+    result.twice = deliveries - len(came["queue"]) - len(came["destination"])
+    result.seconds = round(time.monotonic() - started, 1)
+    return result
+
+
+async def _put(port: int, ledger: Ledger, events: int) -> None:
+    connection = await Connection.open(port)
+    while len(ledger.events) < events:
+        sample = len(ledger.events) % 20 == 0
+        status, body = await connection.send(_PAYLOADS[0 if sample else 1])
+        assert status == 200, body
+        ledger.took(body, sample=sample)
+    connection.close()
+
+
+def _killed_while_starting(data_folder: Path, moment_s: float) -> None:
+    """Start a hub and kill it so long after it has taken the folder. Raises RuntimeError where it ends by itself."""
+    command = [sys.executable, "-m", "router", "serve", str(data_folder.parent / "hub.yaml")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + _START_S_MAX
+        while (data_folder / "lock").read_text().strip() != str(process.pid):
+            if process.poll() is not None or time.monotonic() > end:
+                break
+            time.sleep(0.002)
+        time.sleep(moment_s)
+        process.kill()
+        _, said = process.communicate(timeout=30)
+    if process.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"the hub ended with {process.returncode} while it started: {said[-2000:]}")
+
+
 def table(result: Result) -> str:
     """The run as people read it: each kill (of many, the first ones), then the sums."""
     head = "kill  after s  events so far  events/s  unsettled  in flight  came twice  broken  ready s"
@@ -289,6 +380,7 @@ def main() -> None:
     """Run once, print the table, write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=100, help="how often the hub is killed (default 100)")
+    arguments.add_argument("--start-kills", type=int, default=10, help="kills during start-up (default 10)")
     arguments.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the moments (default: any)")
     arguments.add_argument("--rate", type=int, default=3000, help="events a second (default 3000)")
     chosen = arguments.parse_args()
@@ -303,8 +395,15 @@ def main() -> None:
         ),
     )
     print(f"\n{table(result)}")
-    write("crash", {"in_flight_max": IN_FLIGHT_MAX, **msgspec.to_builtins(result)})
-    sys.exit(0 if result.good() else 1)
+    starts = run_starts(chosen.start_kills, chosen.seed)
+    print(
+        f"{len(starts.moments_s)} kills during start-up on {starts.pending:,} pending deliveries of "
+        f"{starts.acknowledged:,} events: {starts.lost} lost, {starts.twice} came twice, {starts.broken} broken "
+        f"invariants; {starts.seconds:g} s"
+    )
+    found = {**msgspec.to_builtins(result), "starts": msgspec.to_builtins(starts)}
+    write("crash", {"in_flight_max": IN_FLIGHT_MAX, **found})
+    sys.exit(0 if result.good() and starts.good() else 1)
 
 
 if __name__ == "__main__":

@@ -407,7 +407,12 @@ class _Parts:
             for source in self._hub.sqs_sources:
                 counters = self._metrics.queue_source(source.queue_url)
                 running = SqsSource(
-                    source, intake=self.intake, client=self._source_client, world=self._world, counters=counters
+                    source,
+                    intake=self.intake,
+                    client=self._source_client,
+                    world=self._world,
+                    counters=counters,
+                    failure=self._store.failure,
                 )
                 self._sources.append(running)
                 tasks.start_soon(running.run)
@@ -422,7 +427,10 @@ class _Parts:
         self.inboxes.stop()
 
     async def close(self) -> None:
-        await self.inboxes.close()
+        try:
+            await self.inboxes.close()
+        except StoreError as error:  # the next start counts the messages itself
+            log.warning("inboxes.not_counted", error=str(error))
         await self._client.close()
         await self._source_client.close()
 

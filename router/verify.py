@@ -10,7 +10,7 @@
     CATALOG       each row decodes, has the key that its content says, a pattern that parses, and a bus
     INBOXES       each decodes; no two have the same ARN; the counts of a clean stop are the numbers of messages
     MESSAGES      each has its inbox and decodes; each deduplication id has the row that ends it, each such row its id
-    TRACE         each row decodes
+    TRACE         each row decodes, and what it says happened was in lanes that exist
 
 In all tables keys have their length and grow. It reads the store once from front to back, in memory that grows with the
 deliveries that wait (a number each) and not with what they hold. Every problem is counted, the first are kept.
@@ -223,14 +223,29 @@ class _Verification:
 
     def _trace(self, key: bytes, value: bytes) -> None:
         self._used(Table.TRACE, key, int.from_bytes(key, "big"))
-        read = {PLANNED: read_plan, SETTLED: read_settled}.get(value[:1])
-        if read is None or len(value) < 9:
+        if value[:1] not in (PLANNED, SETTLED) or len(value) < 9:
             self._broken(Table.TRACE, key, "it is no row of the trace")
             return
         try:
-            read(value[9:])
+            if value[:1] == PLANNED:
+                for event in read_plan(value[9:]):
+                    self._traced(key, event.lanes, event.sequence if event.lanes else b"")
+            else:
+                settled = read_settled(value[9:])
+                later = [sequence for sequence, _ in settled.delivered_later]
+                failed = [failure.sequence for failure in settled.failures]
+                self._traced(key, settled.lane, bytes(settled.delivered), *later, *failed)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._broken(Table.TRACE, key, f"it is no row of the trace: {error}")
+
+    def _traced(self, key: bytes, lanes: bytes, *sequences: bytes) -> None:
+        """Numbers of lanes, four bytes each, and of deliveries, eight bytes each."""
+        for start in range(0, len(lanes), 4):
+            if lanes[start : start + 4] not in self._lanes:
+                self._broken(Table.TRACE, key, f"lane {lanes[start : start + 4].hex()} does not exist")
+        for found in sequences:
+            if len(found) % 8:
+                self._broken(Table.TRACE, key, f"expected sequences of 8 bytes, got {len(found)} bytes")
 
     def _check_sequence(self) -> None:
         found = self._reader.get(Table.META, b"sequence")

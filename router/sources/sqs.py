@@ -3,15 +3,16 @@
 Promises: a message is deleted only after all of its events are on disk; a message with one event that cannot be taken
 is left whole to the queue's own redrive policy, counted, and told in the log once a minute; a redelivered message
 brings the same event ids. Errors of the endpoint and a store that cannot keep up slow the source down and never end
-it. Cancelled, it lets the batch in hand finish and starts no other. It knows messages, not what makes an event valid:
-that is the intake's, which takes a message's events all or none.
+it; while the store fails or is full nothing is received. Cancelled, it lets the batch in hand finish and starts no
+other. It knows messages, not what makes an event valid: that is the intake's, which takes a message's events all or
+none.
 
 Untrusted messages are PutEvents entries, trusted ones EventBridge's envelopes (bare or wrapped by SNS), one or a list.
 """
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -36,6 +37,7 @@ _BACKOFF_BASE_S = 0.5  # ours
 _BACKOFF_CAP_S = 30.0  # ours
 _EMPTY_RECEIVE_S_MIN = 1.0  # ours: an empty queue is not asked more often by one poller
 _FORGET_S = 60.0  # ours: a queue so long empty holds nothing that the hub could not take
+_LOOK_AGAIN_S = 0.25  # ours: how often it is asked whether the hub takes events again
 _DELETE_TRIES = 3  # ours: a message that is not deleted comes back and is put again
 
 _log = logging.getLogger(__name__)
@@ -68,7 +70,8 @@ class State(msgspec.Struct, frozen=True):
 
 
 class SqsSource:
-    """One queue of the hub file; see the module's contract. `run` until cancelled."""
+    """One queue of the hub file; see the module's contract. `run` until cancelled. `failure` says why the hub cannot
+    take events now, or None."""
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class SqsSource:
         client: HttpClient,
         world: World,
         counters: QueueSourceCounters,
+        failure: Callable[[], str | None],
         timeout_s: float = limits.SINK_TIMEOUT_S,
         take_s_max: float = limits.DRAIN_S_MAX,
         backoff_base_s: float = _BACKOFF_BASE_S,
@@ -94,6 +98,7 @@ class SqsSource:
         self._location = Location(config.account, config.region)
         self._arn = _arn_of(config.queue_url, config.queue_region)
         self._intake = intake
+        self._failure = failure
         self._world = world
         self._timeout_s = timeout_s
         self._take_s_max = take_s_max
@@ -124,7 +129,7 @@ class SqsSource:
 
     async def _poll(self) -> None:
         while True:
-            if (pause_s := self._resume_at - self._world.monotonic()) > 0:
+            if (pause_s := self._pause_s()) > 0:
                 await anyio.sleep(pause_s)
                 continue
             started = self._world.monotonic()
@@ -142,6 +147,15 @@ class SqsSource:
                     await self._process(messages)
             elif (left_s := self._empty_receive_s_min - (self._world.monotonic() - started)) > 0:
                 await anyio.sleep(left_s)
+
+    def _pause_s(self) -> float:
+        """How long not to receive: a message that the hub could not take would be received for nothing, and a queue
+        counts that against it."""
+        failure = self._failure()
+        if failure is not None:
+            self._note(f"the hub cannot take events: {failure}")
+            return _LOOK_AGAIN_S
+        return self._resume_at - self._world.monotonic()
 
     async def _receive(self) -> "list[_Received] | str":
         """Up to ten messages, or what went wrong."""

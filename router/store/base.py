@@ -14,7 +14,7 @@ store and what is on its way into it.
 **Repeated.** A crash keeps every batch whose `commit` returned, and may keep later ones, whole and in order, of which
 nobody was told. So whoever starts again finds things done that it does not remember: what it does then must be fit to
 be done twice. A commit that raises because its last write, the one that makes it visible, failed on the disk is not
-acknowledged and not seen by this process; after a crash it may be there.
+acknowledged; it may be there all the same, which is why no later commit succeeds until a restart.
 
 **Read.** `get` and `scan` see what is durable and nothing else. They are called on the event loop and return before any
 later commit of this hub starts, so they never hold back space.
@@ -22,8 +22,9 @@ later commit of this hub starts, so they never hold back space.
 **References.** `release(sequence)` takes one reference off an event's body; the last one deletes it, in the same
 transaction.
 
-**Failure.** After a commit failed, `failure()` says why until one succeeds; the store tries by itself, so that a hub
-that gets no traffic recovers too.
+**Failure.** After a commit failed, `failure()` says why until one succeeds; after a batch found no room, until one that
+may be refused does. The store tries by itself, so that a hub that gets no traffic recovers too, and who asks first may
+keep all others away.
 
 It knows tables and bytes, never what an event or a rule is.
 """

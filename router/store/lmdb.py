@@ -29,7 +29,7 @@ import os
 import resource
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -43,10 +43,12 @@ from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key6
 _GROUP_OPS_MAX = 20_000
 _GATHERING_TURNS = 4
 """From a commit to the next; as many as accepting, delivering to an inbox and settling take."""
-_FULL_S = 5.0
-"""How long the store counts as full after it had no room for a batch, unless it finds some for another before."""
 _TRY_AGAIN_S = 1.0
-"""How long after a failed commit the store tries an empty one: who asks `failure` may keep all others away."""
+"""How long after a failed commit or a refused batch the store tries one of its own: who asks `failure` may keep all
+others away."""
+_TRIAL_BYTES_MAX = 1 << 20
+_TRIAL_STORE_SHARE = 64
+_TRIAL_ROW_BYTES = 3000  # one page each: free pages need not lie side by side
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM_BYTES_MIN = 1 << 20
 """With less than this left, a write that fell short is taken for a full disk."""
@@ -103,12 +105,16 @@ class LmdbStore:
         self._scheduled = False
         self._closed = False
         self._failure: str | None = None
+        self._dead: str | None = None
+        """Why nothing can be written any more until the hub is restarted."""
         self._trying = False
-        self._full_until = float("-inf")
+        self._full: str | None = None
+        self._trial: Batch | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._loop = asyncio.get_running_loop()
         self._sequence = int.from_bytes(self.get(Table.META, b"sequence") or b"\0", "big") + 1
+        self._committing = threading.Lock()
         self._commits: SimpleQueue[lmdb.Transaction | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._commit_thread, name="store-commit", daemon=True)
         self._thread.start()
@@ -116,7 +122,7 @@ class LmdbStore:
     # reading
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        with self._env.begin(db=self._dbs[table]) as txn:
+        with self._reading(table) as txn:
             value: bytes | None = txn.get(key)
             return value
 
@@ -124,7 +130,7 @@ class LmdbStore:
         self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
     ) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
-        with self._env.begin(db=self._dbs[table]) as txn, txn.cursor() as cursor:
+        with self._reading(table) as txn, txn.cursor() as cursor:
             if not (cursor.set_range(start) if start else cursor.first()):
                 return rows
             for key, value in cursor.iternext():
@@ -133,13 +139,15 @@ class LmdbStore:
                 rows.append((key, value))
         return rows
 
-    def failure(self) -> str | None:
-        if self._failure is None and self._monotonic() < self._full_until:
-            return self._full()
-        return self._failure
+    def _reading(self, table: Table) -> "lmdb.Transaction[bytes]":
+        try:
+            return self._env.begin(db=self._dbs[table])
+        except lmdb.PanicError:
+            self._go_on_reading()
+        return self._env.begin(db=self._dbs[table])
 
-    def _full(self) -> str:
-        return f"the store is full: all of its {self._bytes_max} bytes are in use"
+    def failure(self) -> str | None:
+        return self._failure or self._full
 
     def bytes_used(self) -> int:
         """How much of the map was ever in use, in bytes (freed pages inside it are used again)."""
@@ -173,15 +181,19 @@ class LmdbStore:
         self._scheduled = False
         if self._running:
             return
-        if not self._pending:
+        if not self._pending and self._trial is None:
             self._idle.set()
             return
         group: list[_Waiting] = []
         ops = 0
-        while self._pending and ops < _GROUP_OPS_MAX:
-            waiting = self._pending.popleft()
-            ops += len(waiting.batch.ops)
-            group.append(waiting)
+        if self._trial is not None:  # alone: where there is no room for it, there may be for the others
+            group.append(_Waiting(self._trial, self._loop.create_future()))
+            self._trial = None
+        else:
+            while self._pending and ops < _GROUP_OPS_MAX:
+                waiting = self._pending.popleft()
+                ops += len(waiting.batch.ops)
+                group.append(waiting)
         self._running = group
         txn = self._filled(group)
         if txn is None:
@@ -192,6 +204,9 @@ class LmdbStore:
 
     def _filled(self, group: list[_Waiting]) -> lmdb.Transaction | None:
         """A transaction that holds the group; batches that find no room are failed and taken out of it."""
+        if self._dead is not None:
+            self._fail(group, StoreError(self._dead))
+            return None
         if self._grown and not all(waiting.batch.essential for waiting in group):
             self._resize(self._bytes_max)  # what may be refused gets pages that became free, and no more of the disk
         while group:
@@ -199,6 +214,9 @@ class LmdbStore:
             txn: lmdb.Transaction | None = None
             try:
                 txn = self._env.begin(write=True)
+                refusable = [waiting.batch for waiting in group if not waiting.batch.essential]
+                if refusable and self._is_over(txn, refusable):
+                    raise lmdb.MapFullError("more is in use than may be")
                 for waiting in group:
                     applied.append(waiting)
                     self._apply(txn, waiting.batch)
@@ -208,11 +226,7 @@ class LmdbStore:
                 self._make_room(group)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one batch, the others must go on
                 _abort(txn)
-                hint = "; the disk failed under the store: mend it, then restart the hub"
-                self._failure = (
-                    f"the store refused a write: {type(error).__name__}: {error}"
-                    f"{hint if isinstance(error, lmdb.PanicError) else ''}"
-                )
+                self._failure = f"the store refused a write: {type(error).__name__}: {error}"
                 refused = applied[-1:] or group
                 self._fail(refused, StoreError(self._failure))
                 self._try_again_later()
@@ -227,14 +241,25 @@ class LmdbStore:
         An empty batch takes the place of what was refused: pages that a transaction frees can be used again only after
         one more has been committed, and where everything is refused nothing else would commit.
         """
-        self._full_until = self._monotonic() + _FULL_S
+        self._full = f"the store is full: all of its {self._bytes_max} bytes are in use"
+        self._try_again_later()
         refused = [waiting for waiting in group if not waiting.batch.essential]
         if refused:
-            self._fail(refused, StoreFull(self._full()))
+            self._fail(refused, StoreFull(self._full))
             group[:] = [waiting for waiting in group if waiting.batch.essential]
             group.append(_Waiting(Batch(essential=True), self._loop.create_future()))
         else:
             self._resize(max(self._env.info()["map_size"], self._bytes_max) + self._reserve_bytes)
+
+    def _is_over(self, txn: lmdb.Transaction, more: list[Batch]) -> bool:
+        """Whether these batches would bring what is in use, free pages not counted, over its bound. Where outcomes have
+        made the file larger, its free pages do not tell: what is accepted would go on and on becoming outcomes."""
+        if self.bytes_used() <= self._bytes_max:
+            return False
+        stats = [self._env.stat(), *(txn.stat(db) for db in self._dbs)]
+        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        added = sum(len(value) for batch in more for _, _, value in batch.ops if value is not None)
+        return bool(pages * stats[0]["psize"] + added > self._bytes_max)
 
     def _resize(self, size: int) -> None:
         """LMDB makes it as large as what is in use, where that is more."""
@@ -268,7 +293,8 @@ class LmdbStore:
             started = self._monotonic()
             error: Exception | None = None
             try:
-                txn.commit()
+                with self._committing:
+                    txn.commit()
             except lmdb.Error as problem:
                 error = problem
             self._loop.call_soon_threadsafe(self._committed, self._monotonic() - started, error)
@@ -288,7 +314,7 @@ class LmdbStore:
                 log.info("store.recovered", reason=self._failure)
             self._failure = None
             if not all(waiting.batch.essential for waiting in group):
-                self._full_until = float("-inf")
+                self._full = None
             if self._observer is not None:
                 self._observer.committed(seconds, len(group))
             for waiting in group:
@@ -310,12 +336,32 @@ class LmdbStore:
 
     def _commit_failed(self, group: list[_Waiting], error: Exception) -> None:
         full = any(os.strerror(number) in str(error) for number in _NO_ROOM) or self._disk_full()
-        reason = f"no room on the disk of {self._folder}: {error}" if full else f"a commit failed: {error}"
+        reason = f"a commit failed: {error}"
+        if full:
+            reason = self._full = f"no room on the disk of {self._folder}: {error}"
+        elif os.strerror(errno.EROFS) in str(error):
+            reason = f"the file system of {self._folder} has become read-only: {error}"
         if self._failure is None:
             log.warning("store.failed", reason=reason)
         self._failure = reason
-        self._fail(group, StoreFull(reason) if full else StoreError(reason))
+        self.get(Table.META, b"sequence")  # finds out whether it was the head
+        if self._dead is not None:
+            self._dead = self._failure = f"the disk failed under the store ({error}): mend it, then restart the hub"
+        self._fail(group, StoreFull(reason) if full and self._dead is None else StoreError(self._failure))
         self._try_again_later()
+
+    def _go_on_reading(self) -> None:
+        """After the write of a head failed LMDB refuses everything, reading too: open the file again, only to read, so
+        that what is pending can still be told. Writing goes on after a restart alone, because the failed commit may be
+        in the file, and what is held in memory does not know of it."""
+        with self._committing:
+            pass  # the commit that failed is about to be reported
+        self._dead = "the disk failed under the store: mend it, then restart the hub"
+        self._env.close()
+        self._env = lmdb.open(
+            str(self._folder / "store"), readonly=True, lock=False, max_dbs=len(Table) + 4, readahead=False
+        )
+        self._dbs = [self._env.open_db(table.name.lower().encode(), create=False) for table in Table]
 
     def _disk_full(self) -> bool:
         """Whether a write can only have fallen short: LMDB calls that an input/output error."""
@@ -334,12 +380,23 @@ class LmdbStore:
             self._loop.call_later(_TRY_AGAIN_S, self._try_again)
 
     def _try_again(self) -> None:
-        """An empty batch, which fails the same way or ends the failure."""
+        """A batch of the store's own, which fails the same way or ends the failure."""
         self._trying = False
-        if self._failure is not None and not self._closed:
-            self._pending.append(_Waiting(Batch(essential=True), self._loop.create_future()))
+        if self.failure() is not None and not self._closed and self._dead is None:
+            self._trial = self._room() if self._full else Batch(essential=True)
             self._idle.clear()
             self._schedule()
+
+    def _room(self) -> Batch:
+        """As much as must find room before the store no longer counts as full. It is really written, because only that
+        shows room on the disk too, and the next transaction takes it away."""
+        rows = max(1, min(_TRIAL_BYTES_MAX, self._bytes_max // _TRIAL_STORE_SHARE) // _TRIAL_ROW_BYTES)
+        trial, removal = Batch(), Batch(essential=True)
+        for number in range(rows):
+            trial.put(Table.META, b"room-%d" % number, bytes(_TRIAL_ROW_BYTES))
+            removal.delete(Table.META, b"room-%d" % number)
+        trial.then(lambda: self._pending.append(_Waiting(removal, self._loop.create_future())))
+        return trial
 
     @staticmethod
     def _fail(group: list[_Waiting], error: StoreError) -> None:
@@ -372,6 +429,8 @@ def _opened(folder: Path, map_bytes_max: int, *, sync: bool) -> tuple[lmdb.Envir
     """The environment and its tables, of the current format. Raises lmdb.Error, OSError, StoreError."""
     file = folder / "store" / "data.mdb"
     known = folder / "format"
+    if not known.exists() and pages.is_half_made(file):
+        file.unlink()
     if known.exists() and not file.exists():
         raise StoreError(f"its file {file} is gone: put it back, or set another data_folder to start without it")
     damage = pages.shortfall(file) if known.exists() or (file.exists() and file.stat().st_size) else None
@@ -387,8 +446,11 @@ def _opened(folder: Path, map_bytes_max: int, *, sync: bool) -> tuple[lmdb.Envir
         _bring_up_to_date(env, dbs)
         if not known.exists():
             env.sync(True)
+            # `format` comes last: who finds it relies on the names above.
+            for path in (folder / "store", *_same_file_system(folder)):
+                _sync_path(path)
             known.write_bytes(format.text(format.FORMAT) + b"\n")
-            for path in (known, folder / "store", folder, folder.parent):
+            for path in (known, folder):
                 _sync_path(path)
     except BaseException:
         env.close()
@@ -407,6 +469,17 @@ def _bring_up_to_date(env: lmdb.Environment, dbs: list[lmdb._Database]) -> None:
         for step in steps:
             step(lambda table, key: txn.get(key, db=dbs[table]), lambda table, k, v: txn.put(k, v, db=dbs[table]))
         txn.put(format.KEY, format.text(format.FORMAT), db=meta)
+
+
+def _same_file_system(folder: Path) -> Iterator[Path]:
+    """The folder and those above it that may be as new as it is."""
+    path = folder.resolve()
+    device = path.stat().st_dev
+    while path.stat().st_dev == device:
+        yield path
+        if path == path.parent:
+            return
+        path = path.parent
 
 
 def _sync_path(path: Path) -> None:

@@ -85,6 +85,17 @@ def shortfall(path: Path) -> str | None:
     return None
 
 
+def is_half_made(path: Path) -> bool:
+    """Whether the file ends within the two heads that a new store begins with, and was never written to again. Raises
+    OSError."""
+    try:
+        with _viewed(path) as view:
+            meta = _Meta(view)
+            return meta.transaction == 0 and len(view) < 2 * meta.page_bytes
+    except (Damage, FileNotFoundError):
+        return False
+
+
 def check(path: Path, progress: Callable[[int], None]) -> int:
     """Read every page that the tree refers to; how many there are. Raises Damage, OSError.
 

@@ -50,8 +50,8 @@ class HubProcess:
         self._process: subprocess.Popen[str] | None = None
         self._ready = threading.Event()
 
-    def start(self, port: int = 0) -> Self:
-        """Start and wait until it is ready; `port` takes up an earlier run's port again."""
+    def launch(self, port: int = 0) -> None:
+        """Start and do not wait; `port` takes up an earlier run's port again."""
         path = self.folder / "hub.yaml"
         path.write_text(yaml.safe_dump({**self._settings, "listen": {"host": "127.0.0.1", "port": port}}))
         self._ready.clear()
@@ -62,6 +62,10 @@ class HubProcess:
             env={**os.environ, **self._environment},
         )
         threading.Thread(target=self._read_log, args=(self._process,), daemon=True).start()
+
+    def start(self, port: int = 0) -> Self:
+        """Start and wait until it is ready."""
+        self.launch(port)
         if not self._ready.wait(20):
             self.kill()
             raise AssertionError(f"the hub is not ready after 20 s: {self.log[-5:]}")
@@ -95,6 +99,10 @@ class HubProcess:
         self._process.kill()
         self._process.wait(10)
 
+    def has_ended(self) -> bool:
+        assert self._process is not None
+        return self._process.poll() is not None
+
     def freeze(self) -> None:
         """SIGSTOP: it does nothing more until `thaw`, or is killed as it stands."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -107,6 +115,11 @@ class HubProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end; the exit status."""
+        assert self._process is not None
         return self._process.wait(30)
 
     def __enter__(self) -> Self:

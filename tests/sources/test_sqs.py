@@ -135,7 +135,7 @@ async def running(settings: SqsSourceConfig, intake: FakeIntake, **more: Any) ->
         client=client,
         world=RealWorld(),
         counters=QueueSourceCounters(),
-        **{"backoff_base_s": 0.01, "empty_receive_s_min": 0.05, **more},
+        **{"failure": lambda: None, "backoff_base_s": 0.01, "empty_receive_s_min": 0.05, **more},
     )
     task = asyncio.create_task(source.run())
     try:
@@ -239,6 +239,24 @@ async def test_throttled_message_is_left_and_not_counted_as_refused(make_queue: 
         intake.answer = lambda message: Taken(message[0][1])
         await until(lambda: source.counters.deleted == 1, "the message is deleted")
     assert source.counters.refused == 0
+
+
+async def test_nothing_is_received_while_the_store_fails_and_a_message_is_received_once(
+    make_queue: Callable[..., Queue],
+) -> None:
+    queue, intake = make_queue(), FakeIntake()
+    failure: str | None = "the store is full"
+    await queue.send(ENTRY)
+    async with running(config(queue.endpoint, queue.url, pollers=3), intake, failure=lambda: failure) as source:
+        await until(lambda: not source.state.ok, "the source says why it waits")
+        await asyncio.sleep(0.3)
+        assert (source.counters.received, source.counters.receive_errors, source.postponed) == (0, 0, 0)
+        assert source.state.error == "the hub cannot take events: the store is full"
+        failure = None
+        await until(lambda: source.counters.deleted == 1, "the message is deleted")
+        await until(lambda: source.state.ok, "the source is well again")
+    assert source.counters.received == 1
+    assert await queue.left() == 0
 
 
 async def test_cancelled_source_never_deletes_what_the_intake_has_not_taken(make_queue: Callable[..., Queue]) -> None:

@@ -159,6 +159,22 @@ async def test_a_file_that_is_empty_because_the_first_start_was_killed_is_no_dam
     await opened(folder).close()
 
 
+async def test_a_file_whose_first_write_was_cut_in_two_is_begun_again(folder: Path) -> None:
+    await opened(folder).close()
+    heads = file_of(folder).read_bytes()[:4096]
+    (folder / "format").unlink()
+    with lmdb.open(str(folder / "other"), lock=False) as env:
+        page_bytes = env.stat()["psize"]
+    file_of(folder).write_bytes((folder / "other" / "data.mdb").read_bytes()[:page_bytes])
+    store = opened(folder)
+    await store.commit(Batch())
+    await store.close()
+    (folder / "format").unlink()
+    file_of(folder).write_bytes(heads)
+    with pytest.raises(StoreError, match=r"data\.mdb is damaged: page \d+ of \d+ is missing"):
+        opened(folder)  # it has held something
+
+
 async def test_a_refused_store_leaves_the_folder_free(folder: Path) -> None:
     await filled(folder)
     os.truncate(file_of(folder), 5000)
@@ -192,7 +208,11 @@ async def test_the_names_of_a_new_stores_files_are_synced(folder: Path, monkeypa
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
+    folder = folder / "made" / "with" / "it"
     await opened(folder).close()
+    assert {str(path) for path in folder.parents[:3]} <= set(synced), "folders above that are as new as it is"
+    assert synced.index(str(folder / "format")) > synced.index(str(folder / "store")), "who finds it trusts the names"
+    assert synced.index(str(folder / "format")) > synced.index(str(folder.parents[2]))
     assert {str(path) for path in (folder.parent, folder, folder / "store", folder / "format")} <= set(synced)
     synced.clear()
     await opened(folder).close()
@@ -219,7 +239,7 @@ async def test_a_failure_ends_by_itself_once_commits_succeed_again(
         patch.setattr(store, "_env", Breaking(store._env))
         batch = Batch()
         batch.put(Table.META, b"k", b"v")
-        with pytest.raises(StoreError, match="restart the hub"):
+        with pytest.raises(StoreError, match="refused a write: PanicError"):
             await store.commit(batch)
         await asyncio.sleep(0.1)
         assert store.failure() is not None

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lmdb
+import msgspec
 import pytest
 
 from router.simulator.records import DEDUPLICATION, DEDUPLICATION_END
 from router.sinks.base import Rejected, Retryable
 from router.store.base import Batch, Table, key32, key64
 from router.store.lmdb import FolderInUse, LmdbStore
+from router.trace import PLANNED, SETTLED, Planned, Settled
 from router.verify import PROBLEMS_KEPT_MAX, verify
 from router.world import RealWorld
 from tests.cli.terminal import run
@@ -157,10 +159,32 @@ def rule_of(**changed: object) -> Callable[[Raw], None]:
     return damage
 
 
+def traced(content: Settled | list[Planned]) -> Callable[[Raw], None]:
+    """A row of the trace more."""
+    kind = SETTLED if isinstance(content, Settled) else PLANNED
+    return lambda raw: raw.put(Table.TRACE, key64(1), kind + bytes(8) + msgspec.msgpack.encode(content))
+
+
+def event_of(*, lanes: bytes, sequence: bytes = bytes(8)) -> Planned:
+    return Planned("id", "orders", "type", HERE, "default", None, None, sequence, lanes)
+
+
+def test_each_row_of_the_trace_that_was_cut_off_is_told(folder: Path) -> None:
+    raw = Raw(folder)
+    last = max(key for key, _ in raw.rows(Table.TRACE))
+    for number in range(1, 4):
+        raw.put(Table.META, b"sequence", key64(1 << 50))
+        key = key64(int.from_bytes(last, "big") + number)
+        raw.put(Table.TRACE, key, SETTLED + bytes(8) + msgspec.msgpack.encode(Settled(key32(1), 0))[: 8 - number])
+    raw.close()
+    report = verify(folder)
+    assert [problem.table for problem in report.problems] == ["trace"] * 3
+
+
 def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
     report = verify(folder)
     assert report.problems == []
-    assert {name for name, rows in report.rows.items() if not rows} <= {"trace"}
+    assert {name for name, rows in report.rows.items() if not rows} == set()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +208,13 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         ),
         (lambda raw: raw.put(Table.TRACE, key64(1), b"x"), "trace", "it is no row of the trace"),
         (lambda raw: raw.put(Table.TRACE, key64(1), b"P" + bytes(8) + b"x"), "trace", "it is no row of the trace: "),
+        (lambda raw: raw.put(Table.TRACE, key64(1), b"S" + bytes(8) + b"x"), "trace", "it is no row of the trace: "),
+        (traced(Settled(key32(1) + b"x", 0)), "trace", "lane 78 does not exist"),
+        (traced(Settled(key32(99), 0)), "trace", "lane 00000063 does not exist"),
+        (traced(Settled(key32(1), 0, bytearray(7))), "trace", "expected sequences of 8 bytes, got 7 bytes"),
+        (traced(Settled(key32(1), 0, delivered_later=[(b"", 2), (b"x", 2)])), "trace", "8 bytes, got 1 bytes"),
+        (traced([event_of(lanes=key32(99))]), "trace", "lane 00000063 does not exist"),
+        (traced([event_of(lanes=key32(1), sequence=b"x")]), "trace", "8 bytes, got 1 bytes"),
         (put_first(Table.DEAD_LETTERS, b"x"), "dead_letters", "it is no DeadLetter: "),
         (lambda raw: raw.put(Table.META, b"sequence", key64(1)), "meta", "it would be given again"),
         (lambda raw: raw.put(Table.META, b"sequence", b"1"), "meta", "expected 8 bytes, got 1"),
