@@ -4,9 +4,13 @@ Theory. Operations are applied to the write transaction on the event loop and on
 is waited for, runs on the commit thread. (Applied on a second thread, every `put` gives up the interpreter lock and
 waits up to 5 ms to get it back from a busy loop: 900 records a second instead of 44,000; docs/decisions/0001.) While a
 commit runs, new batches gather; when it ends they all go into the next transaction. That one begins a few turns of the
-loop later: what was waiting for the commit goes on meanwhile and often has the next batch at once (what was accepted is
-delivered, what was delivered is settled). So under load there are half as many commits, each of which costs two syncs.
-A lone batch commits at once.
+loop later, and goes on gathering as long as turns bring more: what was waiting for the commit goes on meanwhile and
+often has the next batch at once (what was accepted is delivered, what was delivered is settled, who was answered asks
+again). So under load there are half as many commits, each of which costs two syncs. No clock is waited for: turns of
+an idle loop take microseconds, and a lone batch commits at once.
+
+Rows that come in the order of their keys are appended: left to itself, LMDB divides a full page and leaves room in the
+first half that nothing will ever use, and each page more is one more to write and to sync.
 
 Rules.
 - LMDB's own locking is off, because a transaction moves between two threads. In its place: a lock file keeps a second
@@ -38,16 +42,22 @@ import lmdb
 
 from router import log
 from router.store import format, pages
-from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64
+from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64, successor
 
 _GROUP_OPS_MAX = 20_000
-_GATHERING_TURNS = 4
+_APPENDED = frozenset((Table.EVENTS, Table.MESSAGES, Table.TRACE))
+"""Tables of large rows that mostly come in the order of their keys."""
+_GATHERING_TURNS_MAX = 20
+_IDLE_TURNS_MAX = 2
+"""So many turns in a row without a new batch end the gathering."""
+_GATHERING_TURNS_MIN = 4
 """From a commit to the next; as many as accepting, delivering to an inbox and settling take."""
 _TRY_AGAIN_S = 1.0
 """How long after a failed commit or a refused batch the store tries one of its own: who asks `failure` may keep all
 others away."""
 _TRIAL_BYTES_MAX = 1 << 20
 _TRIAL_STORE_SHARE = 64
+_TRIAL_KEY = b"room-"
 _TRIAL_ROW_BYTES = 3000  # one page each: free pages need not lie side by side
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOM_BYTES_MIN = 1 << 20
@@ -118,6 +128,7 @@ class LmdbStore:
         self._commits: SimpleQueue[lmdb.Transaction | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._commit_thread, name="store-commit", daemon=True)
         self._thread.start()
+        self._remove_trial()  # a hub that was killed may have left it
 
     # reading
 
@@ -270,7 +281,9 @@ class LmdbStore:
         dbs = self._dbs
         for table, key, value in batch.ops:
             if value is not None:
-                txn.put(key, value, db=dbs[table])
+                # LMDB appends nothing that is not behind the last row, and changes nothing when it says so.
+                if table not in _APPENDED or not txn.put(key, value, db=dbs[table], append=True):
+                    txn.put(key, value, db=dbs[table])
             elif table != RELEASE:
                 txn.delete(key, db=dbs[table])
             else:
@@ -326,11 +339,14 @@ class LmdbStore:
                 if not waiting.future.done():
                     waiting.future.set_result(None)
         self._scheduled = True
-        self._gather(_GATHERING_TURNS)
+        self._gather(0, 0, len(self._pending))
 
-    def _gather(self, turns: int) -> None:
-        if turns:
-            self._loop.call_soon(self._gather, turns - 1)
+    def _gather(self, turns: int, idle: int, known: int) -> None:
+        """Called once a turn; `known` batches were waiting in the turn before."""
+        waiting = len(self._pending)
+        idle = idle + 1 if waiting == known else 0
+        if gathers_on(turns, idle):
+            self._loop.call_soon(self._gather, turns + 1, idle, waiting)
         else:
             self._start()
 
@@ -391,12 +407,20 @@ class LmdbStore:
         """As much as must find room before the store no longer counts as full. It is really written, because only that
         shows room on the disk too, and the next transaction takes it away."""
         rows = max(1, min(_TRIAL_BYTES_MAX, self._bytes_max // _TRIAL_STORE_SHARE) // _TRIAL_ROW_BYTES)
-        trial, removal = Batch(), Batch(essential=True)
+        trial = Batch()
         for number in range(rows):
-            trial.put(Table.META, b"room-%d" % number, bytes(_TRIAL_ROW_BYTES))
-            removal.delete(Table.META, b"room-%d" % number)
-        trial.then(lambda: self._pending.append(_Waiting(removal, self._loop.create_future())))
+            trial.put(Table.META, b"%s%d" % (_TRIAL_KEY, number), bytes(_TRIAL_ROW_BYTES))
+        trial.then(self._remove_trial)
         return trial
+
+    def _remove_trial(self) -> None:
+        removal = Batch(essential=True)
+        for key, _ in self.scan(Table.META, _TRIAL_KEY, successor(_TRIAL_KEY)):
+            removal.delete(Table.META, key)
+        if removal.ops:
+            self._pending.append(_Waiting(removal, self._loop.create_future()))
+            self._idle.clear()
+            self._schedule()
 
     @staticmethod
     def _fail(group: list[_Waiting], error: StoreError) -> None:
@@ -418,6 +442,11 @@ class LmdbStore:
                 await asyncio.to_thread(self._env.sync, True)
         self._env.close()
         os.close(self._lock)
+
+
+def gathers_on(turns: int, idle: int) -> bool:
+    """Whether the next transaction waits a turn more, after `turns` of them; the last `idle` brought nothing."""
+    return turns < _GATHERING_TURNS_MIN or (turns < _GATHERING_TURNS_MAX and idle < _IDLE_TURNS_MAX)
 
 
 def _abort(txn: lmdb.Transaction | None) -> None:

@@ -12,7 +12,7 @@ import lmdb
 import pytest
 
 from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64, successor
-from router.store.lmdb import FolderInUse, LmdbStore
+from router.store.lmdb import FolderInUse, LmdbStore, gathers_on
 from router.world import RealWorld
 from tests.pipeline.memory_store import MemoryStore
 
@@ -114,6 +114,42 @@ async def test_what_follows_from_a_commit_shares_the_next_one_with_what_came_mea
     await store.close()
 
 
+async def test_batches_that_come_turn_by_turn_after_a_commit_share_the_next_one(folder: Path) -> None:
+    groups: list[int] = []
+
+    class Observer:
+        def committed(self, seconds: float, batches: int) -> None:
+            groups.append(batches)
+
+    store = LmdbStore(
+        folder, map_bytes_max=1 << 28, reserve_bytes=1 << 22, monotonic=RealWorld().monotonic, observer=Observer()
+    )
+    await store.commit(put(Table.META, b"first", b"1"))
+    committing = []
+    for number in range(10):
+        committing.append(asyncio.ensure_future(store.commit(put(Table.META, str(number).encode(), b"1"))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*committing)
+    assert groups == [1, 10]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("turns", "idle", "expected"),
+    [
+        pytest.param(0, 1, True, id="what the commit was waited for has not gone on yet"),
+        pytest.param(3, 4, True, id="nothing came, and settling may still"),
+        pytest.param(4, 5, False, id="nothing came at all"),
+        pytest.param(4, 2, False, id="what came is all that comes"),
+        pytest.param(4, 1, True, id="more may come"),
+        pytest.param(19, 0, True, id="more came with every turn"),
+        pytest.param(20, 0, False, id="long enough"),
+    ],
+)
+def test_a_transaction_waits_while_turns_bring_more(turns: int, idle: int, expected: bool) -> None:
+    assert gathers_on(turns, idle) is expected
+
+
 async def test_callbacks_run_before_the_waiter_goes_on(any_store: Store) -> None:
     seen: list[str] = []
     batch = put(Table.META, b"k", b"v")
@@ -142,6 +178,34 @@ async def test_scan_gives_rows_in_key_order_within_its_bounds(any_store: Store) 
     assert [key for key, _ in any_store.scan(Table.CATALOG, b"b", b"d")] == [b"b", b"c"]
     assert [key for key, _ in any_store.scan(Table.CATALOG, b"b", limit=1)] == [b"b"]
     assert any_store.scan(Table.CATALOG, b"x") == []
+
+
+@pytest.mark.parametrize("table", [Table.EVENTS, Table.MESSAGES, Table.TRACE])
+async def test_rows_that_come_in_any_order_are_all_kept_and_the_last_value_of_a_key_counts(
+    any_store: Store, table: Table
+) -> None:
+    batch = Batch()
+    for number in (5, 3, 9, 9, 7, 3):
+        batch.put(table, key64(number), b"first")
+    batch.put(table, key64(9), b"second")
+    await any_store.commit(batch)
+    batch = Batch()
+    batch.delete(table, key64(9))
+    batch.put(table, key64(8), b"after a deletion")
+    batch.put(table, key64(3), b"third")
+    await any_store.commit(batch)
+    rows = [(3, b"third"), (5, b"first"), (7, b"first"), (8, b"after a deletion")]
+    assert any_store.scan(table) == [(key64(number), value) for number, value in rows]
+
+
+@pytest.mark.parametrize("table", [Table.EVENTS, Table.MESSAGES, Table.TRACE])
+async def test_rows_that_come_in_the_order_of_their_keys_fill_their_pages(store: LmdbStore, table: Table) -> None:
+    used = store.bytes_used()
+    batch = Batch()
+    for number in range(1000):
+        batch.put(table, key64(number), b"x" * 1500)  # two fit on a page of 4096 bytes
+    await store.commit(batch)
+    assert store.bytes_used() - used < 550 * 4096
 
 
 async def test_release_of_the_last_reference_deletes_the_body(any_store: Store) -> None:
@@ -370,3 +434,13 @@ def test_successor_is_the_first_key_after_a_prefix() -> None:
     assert successor(b"a") == b"b"
     assert successor(b"a\xff") == b"b"
     assert successor(b"\xff\xff") is None
+
+
+async def test_what_a_killed_hub_wrote_to_find_room_is_removed_at_the_next_start(folder: Path) -> None:
+    store = opened(folder)
+    await store.commit(put(Table.META, b"room-0", b"x" * 3000))
+    await store.close()
+    store = opened(folder)
+    await store.commit(put(Table.META, b"other", b"row"))
+    assert [key for key, _ in store.scan(Table.META, b"other", b"s")] == [b"other"]
+    await store.close()
