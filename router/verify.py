@@ -261,8 +261,12 @@ class _Verification:
             rule = self._decoded(table, key, value, Rule)
             if rule is not None:
                 self._rule(key, rule)
+        elif (of_kind := catalog_records.kind(kind.decode(errors="replace"))) is not None:
+            thing = self._decoded(table, key, value, of_kind)
+            if thing is not None and catalog_records.thing_key(thing) != key:
+                self._broken(table, key, f"its content is that of {thing.arn}")
         else:
-            self._broken(table, key, "expected a bus or a rule")
+            self._broken(table, key, "expected a kind of thing that this version has")
 
     def _rule(self, key: bytes, rule: Rule) -> None:
         if catalog_records.rule_key(rule) != key:

@@ -7,8 +7,8 @@ data path sees is durable, and what is durable is what it sees. Reads never wait
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -17,12 +17,13 @@ import msgspec
 
 from router import log
 from router.catalog import buses, declared, permissions, records, rules, tags, targets
-from router.catalog.model import Bus, Rule, RuleState, Target
+from router.catalog.model import Bus, Rule, RuleState, Target, Thing
 from router.catalog.permissions import Permission
 from router.catalog.quotas import Quotas
 from router.catalog.routes import Route, RoutedTarget
 from router.catalog.state import BusEntry, CatalogState, Changes
 from router.catalog.tags import LIMIT_EXCEEDED
+from router.catalog.things import Things
 from router.config import Resources
 from router.core.arn import bus_arn, rule_arn
 from router.core.event import Location
@@ -69,6 +70,7 @@ class Catalog:
             self._state.born_ms = born_ms
             self._born_stored = True
         self._state.apply(Changes(buses=tuple(records.buses(self._store))))
+        self._state.apply(Changes(things=tuple(records.things(self._store))))
         self._state.apply(Changes(rules=tuple((rule, _stored_pattern(rule)) for rule in records.rules(self._store))))
 
     # reading
@@ -355,7 +357,7 @@ class Catalog:
         new = msgspec.structs.replace(old, modified_ms=self._world.now_ms(), **changed)
         await self._commit(Changes(buses=(new,)))
 
-    def _note(self, thing: Bus | Rule | None) -> None:
+    def _note(self, thing: Bus | Rule | Thing | None) -> None:
         """Say once that a change to a declared thing does not last."""
         if thing is not None and thing.declared and thing.arn not in self._noted:
             self._noted.add(thing.arn)
@@ -363,9 +365,25 @@ class Catalog:
                 "catalog.declared_changed", resource=thing.arn, lasts="until the next start: the hub file declares it"
             )
 
-    async def _commit(self, changes: Changes) -> None:
-        """Make the changes durable, then apply them. A cancelled caller is held until they are, or have failed."""
-        batch = Batch()
+    @property
+    def things(self) -> Things:
+        """Archives, connections and all else that has a module of its own. For reading."""
+        return self._state.things
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator["Change"]:
+        """Check and change things while nothing else changes; `Change.commit` makes it durable and then true."""
+        async with self._changing:
+            yield Change(self._commit, self._note)
+
+    async def _commit(self, changes: Changes, batch: Batch | None = None) -> None:
+        """Make the changes durable, with what is in `batch` already, then apply them. A cancelled caller is held until
+        they are, or have failed."""
+        batch = batch or Batch()
+        for thing in changes.gone_things:
+            batch.delete(Table.CATALOG, records.thing_key(thing))
+        for thing in changes.things:
+            batch.put(Table.CATALOG, records.thing_key(thing), records.value(thing))
         for rule in changes.gone_rules:
             batch.delete(Table.CATALOG, records.rule_key(rule))
         for bus in changes.gone_buses:
@@ -401,6 +419,15 @@ class Catalog:
         self._state.apply(changes)
         if changes.rules or changes.gone_rules:
             self._overlaid.set()
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What the holder of the catalog's lock may do. `commit(changes, batch)` raises ServiceUnavailable with nothing
+    changed; `batch` may hold other rows that become durable with them. `note` says once that a change to a declared
+    thing does not last."""
+
+    commit: Callable[..., Awaitable[None]]
+    note: Callable[[Bus | Rule | Thing | None], None]
 
 
 def _stored_pattern(rule: Rule) -> Pattern | None:

@@ -2,7 +2,7 @@
 and answered by the API. Nothing here checks rules between things; that is the catalog's work.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -75,6 +75,22 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     managed_by: str | None = None
     targets: tuple[Target, ...] = ()
     tags: dict[str, str] = {}
+    declared: bool = False
+    """The hub file declares it: it is applied again at the next start."""
+
+
+class Thing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something with a name of its own in a location, beside buses and rules: an archive, a connection, a replay…
+
+    A subclass gives its `kind`, which is part of its key in the store, and is listed in `records.KINDS`.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    location: Location
+    arn: str
+    created_ms: int
+    modified_ms: int
     declared: bool = False
     """The hub file declares it: it is applied again at the next start."""
 

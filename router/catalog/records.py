@@ -3,17 +3,20 @@
 A key is the kind, the account, the region and the names, joined by NUL, which none of them can hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from router.catalog.model import Bus, Rule
+from router.catalog.model import Bus, Rule, Thing
 from router.store.base import Store, StoreError, Table, successor
 
 _SEPARATOR = "\0"
 _PAGE_ROWS = 1000
 BORN = b"hub\0born"
 """When the hub first started, in ms: the creation time of default buses."""
+
+KINDS: Sequence[type[Thing]] = ()
+"""Every kind of thing beside buses and rules; one more is one more line."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_bus = msgspec.json.Decoder(Bus).decode
@@ -28,7 +31,15 @@ def rule_key(rule: Rule) -> bytes:
     return _key("rule", rule.location.account, rule.location.region, rule.bus, rule.name)
 
 
-def value(thing: Bus | Rule) -> bytes:
+def kind(name: str) -> type[Thing] | None:
+    return next((one for one in KINDS if one.kind == name), None)
+
+
+def thing_key(thing: Thing) -> bytes:
+    return _key(thing.kind, thing.location.account, thing.location.region, thing.name)
+
+
+def value(thing: Bus | Rule | Thing) -> bytes:
     return _encode(thing)
 
 
@@ -53,6 +64,17 @@ def rules(store: Store) -> Iterator[Rule]:
             yield _decode_rule(row)
         except msgspec.DecodeError as error:
             raise _unreadable(key, error) from error
+
+
+def things(store: Store) -> Iterator[Thing]:
+    """Every stored thing of every kind. Raises StoreError for a row that this version cannot read."""
+    for kind in KINDS:
+        decode = msgspec.json.Decoder(kind).decode
+        for key, row in _rows(store, kind.kind):
+            try:
+                yield decode(row)
+            except msgspec.DecodeError as error:
+                raise _unreadable(key, error) from error
 
 
 def _unreadable(key: bytes, error: msgspec.DecodeError) -> StoreError:

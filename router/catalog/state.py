@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import msgspec
 
 from router.catalog import buses
-from router.catalog.model import Bus, Rule
+from router.catalog.model import Bus, Rule, Thing
 from router.catalog.routes import Route, RoutedRule, RoutedTarget, in_table, routed
+from router.catalog.things import Things
 from router.core.event import Location
 from router.core.pattern import Pattern
 from router.core.ruletable import RuleTable
@@ -25,6 +26,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[tuple[Rule, Pattern | None], ...] = ()
     gone_buses: tuple[Bus, ...] = ()
     gone_rules: tuple[Rule, ...] = ()
+    things: tuple[Thing, ...] = ()
+    gone_things: tuple[Thing, ...] = ()
 
 
 class BusEntry:
@@ -58,6 +61,7 @@ class CatalogState:
     def __init__(self, exists: Callable[[Location], bool], born_ms: int) -> None:
         self._exists = exists
         self.born_ms = born_ms
+        self.things = Things()
         self._places: dict[Location, _Place] = {}
         self._rules: dict[str, Rule] = {}
         self._routed: dict[str, RoutedRule] = {}
@@ -145,6 +149,7 @@ class CatalogState:
     # changing
 
     def apply(self, changes: Changes) -> None:
+        self.things.apply(changes.things, changes.gone_things)
         overlaid: dict[BusEntry, _Overlay] = {}
         for rule in changes.gone_rules:
             self._delete_rule(rule, overlaid)
