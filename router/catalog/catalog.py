@@ -7,7 +7,7 @@ data path sees is durable, and what is durable is what it sees. Reads never wait
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ from router.catalog import buses, declared, permissions, records, rules, tags, t
 from router.catalog.model import Bus, Rule, RuleState, Target, Thing
 from router.catalog.permissions import Permission
 from router.catalog.quotas import Quotas
-from router.catalog.routes import Route, RoutedTarget
+from router.catalog.routes import Route, RoutedRule, RoutedTarget
 from router.catalog.state import BusEntry, CatalogState, Changes
 from router.catalog.tags import LIMIT_EXCEEDED
 from router.catalog.things import Things
@@ -62,6 +62,7 @@ class Catalog:
         self._changing = asyncio.Lock()
         self._overlaid = anyio.Event()
         self._noted: set[str] = set()
+        self._watchers: list[Callable[[Changes], None]] = []
 
     def load(self) -> None:
         """Take over what the store has. Raises StoreError for rows that this version cannot read."""
@@ -107,6 +108,21 @@ class Catalog:
     def compiled_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         """The target as it is configured now, whatever the state of its rule; None when it is gone."""
         return self._state.routed_target(rule_arn, target_id)
+
+    def routed_rule(self, arn: str) -> RoutedRule | None:
+        """The rule as it is configured now, compiled, whatever its state."""
+        rule = self._state.rule_by_arn(arn)
+        return self._state.routed_rule(rule) if rule else None
+
+    def scheduled_rules(self) -> Iterator[Rule]:
+        """All rules with a schedule, of every location that was ever used."""
+        for entry in self._state.entries():
+            if entry.bus.name == buses.DEFAULT:
+                yield from (rule for rule in entry.rules.values() if rule.schedule_expression is not None)
+
+    def watch(self, watcher: Callable[[Changes], None]) -> None:
+        """Tell it of all later changes, when they are true; it must not raise."""
+        self._watchers.append(watcher)
 
     def prepare(self) -> None:
         """Index every bus's rules now, so that the first events do not wait for it."""
@@ -195,9 +211,8 @@ class Catalog:
             old = entry.rules.get(name)
             if managed_by is None:
                 rules.check_not_managed(old)
-            rules.check_trigger(bus, event_pattern, schedule_expression)
-            assert event_pattern
-            pattern = rules.check_pattern(name, event_pattern, self.quotas.pattern_chars)
+            rules.check_trigger(bus, event_pattern, schedule_expression, state)
+            pattern = rules.check_pattern(name, event_pattern, self.quotas.pattern_chars) if event_pattern else None
             self._check_rule_quotas(entry, name, pattern)
             new = Rule(
                 name=name,
@@ -205,14 +220,15 @@ class Catalog:
                 location=location,
                 arn=rule_arn(location, bus, name),
                 state=state,
-                event_pattern=event_pattern,
+                event_pattern=event_pattern or None,
+                schedule_expression=schedule_expression or None,
                 description=description,
                 role_arn=role_arn,
                 created_by=created_by,
                 managed_by=managed_by,
                 tags=tags.merged({}, tags_given or {}) if old is None else {},
             )
-            rule = rules.updated(old, new)
+            rule = rules.anchored(old, rules.updated(old, new), self._world.now_ms())
             self._note(old)
             await self._commit(Changes(rules=((rule, pattern),)))
             return rule
@@ -221,7 +237,8 @@ class Catalog:
         async with self._changing:
             entry, rule = self._rule(location, bus, name)
             rules.check_not_managed(rule)
-            await self._replace_rule(entry, rule, state=state)
+            new = rules.anchored(rule, msgspec.structs.replace(rule, state=state), self._world.now_ms())
+            await self._replace_rule(entry, rule, state=state, anchor_ms=new.anchor_ms)
 
     async def delete_rule(self, location: Location, bus: str, name: str, *, force: bool = False) -> None:
         """Deleting a rule that does not exist succeeds, as on AWS; its bus must exist."""
@@ -332,12 +349,12 @@ class Catalog:
             raise rules.not_found(name, bus)
         return entry, rule
 
-    def _check_rule_quotas(self, entry: BusEntry, name: str, pattern: Pattern) -> None:
+    def _check_rule_quotas(self, entry: BusEntry, name: str, pattern: Pattern | None) -> None:
         if name not in entry.rules and len(entry.rules) >= self.quotas.rules_per_bus:
             raise LimitExceededException(LIMIT_EXCEEDED)
         old = entry.patterns.get(name)
         others = entry.wildcard_rules - (old is not None and old.wildcards)
-        if pattern.wildcards and others >= self.quotas.wildcard_rules_per_bus:
+        if pattern is not None and pattern.wildcards and others >= self.quotas.wildcard_rules_per_bus:
             raise LimitExceededException(
                 f"{LIMIT_EXCEEDED} Event bus {entry.bus.name} may have {self.quotas.wildcard_rules_per_bus} rules with "
                 "wildcards."
@@ -386,6 +403,8 @@ class Catalog:
             batch.put(Table.CATALOG, records.thing_key(thing), records.value(thing))
         for rule in changes.gone_rules:
             batch.delete(Table.CATALOG, records.rule_key(rule))
+            if rule.schedule_expression is not None:
+                batch.delete(Table.CATALOG, records.fired_key(rule))
         for bus in changes.gone_buses:
             batch.delete(Table.CATALOG, records.bus_key(bus))
         for bus in changes.buses:
@@ -419,6 +438,8 @@ class Catalog:
         self._state.apply(changes)
         if changes.rules or changes.gone_rules:
             self._overlaid.set()
+        for watcher in self._watchers:
+            watcher(changes)
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -61,7 +61,7 @@ class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, f
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A pattern on a bus. `targets` are in the order in which they were put."""
+    """A pattern or a schedule on a bus, or both. `targets` are in the order in which they were put."""
 
     name: str
     bus: str
@@ -69,6 +69,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arn: str
     state: RuleState = "ENABLED"
     event_pattern: str | None = None
+    schedule_expression: str | None = None
+    anchor_ms: int = 0
+    """From when its schedule counts: its creation, its enabling, or its last change of expression."""
     description: str | None = None
     role_arn: str | None = None
     created_by: str

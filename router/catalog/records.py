@@ -18,9 +18,19 @@ BORN = b"hub\0born"
 KINDS: Sequence[type[Thing]] = ()
 """Every kind of thing beside buses and rules; one more is one more line."""
 
+
+class Fired(msgspec.Struct, frozen=True):
+    """How far a rule's schedule has come, with the anchor that it then had: under another one it means nothing."""
+
+    rule_arn: str
+    anchor_ms: int
+    fired_ms: int
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_bus = msgspec.json.Decoder(Bus).decode
 _decode_rule = msgspec.json.Decoder(Rule).decode
+_decode_fired = msgspec.json.Decoder(Fired).decode
 
 
 def bus_key(bus: Bus) -> bytes:
@@ -39,7 +49,12 @@ def thing_key(thing: Thing) -> bytes:
     return _key(thing.kind, thing.location.account, thing.location.region, thing.name)
 
 
-def value(thing: Bus | Rule | Thing) -> bytes:
+def fired_key(rule: Rule) -> bytes:
+    """Scheduled rules are on default buses only."""
+    return _key("fired", rule.location.account, rule.location.region, rule.name)
+
+
+def value(thing: Bus | Rule | Thing | Fired) -> bytes:
     return _encode(thing)
 
 
@@ -75,6 +90,15 @@ def things(store: Store) -> Iterator[Thing]:
                 yield decode(row)
             except msgspec.DecodeError as error:
                 raise _unreadable(key, error) from error
+
+
+def fired(store: Store) -> Iterator[Fired]:
+    """How far each schedule has come that ever fired. Raises StoreError for a row that this version cannot read."""
+    for key, row in _rows(store, "fired"):
+        try:
+            yield _decode_fired(row)
+        except msgspec.DecodeError as error:
+            raise _unreadable(key, error) from error
 
 
 def _unreadable(key: bytes, error: msgspec.DecodeError) -> StoreError:

@@ -105,7 +105,7 @@ class CatalogState:
     def _table(self, entry: BusEntry) -> RuleTable[RoutedRule]:
         if entry.table is None:
             entry.table = RuleTable.build(
-                (self._routed_rule(rule), entry.patterns[name]) for name, rule in entry.rules.items() if in_table(rule)
+                (self.routed_rule(rule), entry.patterns[name]) for name, rule in entry.rules.items() if in_table(rule)
             )
         return entry.table
 
@@ -136,11 +136,11 @@ class CatalogState:
             rule = self._rules.get(rule_arn)
             if rule is None:
                 return None
-            found = {target.target.id: target for target in self._routed_rule(rule).targets}
+            found = {target.target.id: target for target in self.routed_rule(rule).targets}
             self._routed_targets[rule_arn] = found
         return found.get(target_id)
 
-    def _routed_rule(self, rule: Rule) -> RoutedRule:
+    def routed_rule(self, rule: Rule) -> RoutedRule:
         found = self._routed.get(rule.arn)
         if found is None:
             found = self._routed[rule.arn] = routed(rule)
@@ -198,7 +198,7 @@ class CatalogState:
             entry.patterns[rule.name] = pattern
             entry.wildcard_rules += pattern.wildcards
             if entry.table is not None and in_table(rule):
-                overlay.coming[self._routed_rule(rule)] = pattern
+                overlay.coming[self.routed_rule(rule)] = pattern
 
     def _delete_rule(self, rule: Rule, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)

@@ -10,6 +10,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from router.catalog import records as records_of_the_catalog
+from router.catalog.records import Fired
 from router.simulator.records import DEDUPLICATION, DEDUPLICATION_END
 from router.sinks.base import Rejected, Retryable
 from router.store.base import Batch, Table, key32, key64
@@ -157,6 +159,18 @@ def rule_of(**changed: object) -> Callable[[Raw], None]:
     return damage
 
 
+def fired_value(name: str) -> bytes:
+    return records_of_the_catalog.value(Fired(f"arn:aws:events:us-east-1:111111111111:rule/{name}", 1, 2))
+
+
+def fired_row(name: bytes, value: bytes) -> Callable[[Raw], None]:
+    return lambda raw: raw.put(Table.CATALOG, b"fired\x00111111111111\0us-east-1\0" + name, value)
+
+
+def test_how_far_a_schedule_has_come_is_good(folder: Path) -> None:
+    assert damaged(folder, fired_row(b"r", fired_value("r"))) == []
+
+
 def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
     report = verify(folder)
     assert report.problems == []
@@ -202,6 +216,9 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         ),
         (rule_of(name="else"), "catalog", "its content is that of arn:aws:events:"),
         (rule_of(event_pattern='{"source":"x"}'), "catalog", "its pattern cannot be read: "),
+        (rule_of(schedule_expression="rate(x)"), "catalog", "its schedule cannot be read: expected rate"),
+        (fired_row(b"r", b"{"), "catalog", "it is no Fired: "),
+        (fired_row(b"r", fired_value("else")), "catalog", "its content is that of arn:aws:events:us-east-1:1"),
         (lambda raw: raw.put(Table.INBOXES, key32(9), b"x"), "inboxes", "it is no InboxRecord: "),
         (other_inbox_of_the_same_arn, "inboxes", "it has the ARN of inbox 1"),
         (
