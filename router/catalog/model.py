@@ -6,6 +6,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from router.catalog.target_parameters import (
+    AppSyncParameters,
+    BatchParameters,
+    EcsParameters,
+    HttpParameters,
+    KinesisParameters,
+    RedshiftDataParameters,
+    RunCommandParameters,
+    SageMakerPipelineParameters,
+    SqsParameters,
+)
 from router.core.event import Location
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1600)]
@@ -30,20 +41,6 @@ class DeadLetterConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaul
     arn: str | None = None
 
 
-class SqsParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    message_group_id: str | None = None
-
-
-class HttpParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    path_parameter_values: list[str] = []
-    header_parameters: dict[str, str] = {}
-    query_string_parameters: dict[str, str] = {}
-
-
-class KinesisParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    partition_key_path: _Path
-
-
 class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
     """Where a rule's events go (API reference, "Target"). The whole object is replaced by PutTargets."""
 
@@ -58,6 +55,12 @@ class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, f
     sqs_parameters: SqsParameters | None = None
     http_parameters: HttpParameters | None = None
     kinesis_parameters: KinesisParameters | None = None
+    run_command_parameters: RunCommandParameters | None = None
+    ecs_parameters: EcsParameters | None = None
+    batch_parameters: BatchParameters | None = None
+    redshift_data_parameters: RedshiftDataParameters | None = None
+    sage_maker_pipeline_parameters: SageMakerPipelineParameters | None = None
+    app_sync_parameters: AppSyncParameters | None = None
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -128,12 +128,21 @@ async def test_a_refused_target_leaves_the_others_out(tmp_path: Path) -> None:
         assert await api.call("ListTargetsByRule", Rule="r") == {"Targets": []}
 
 
-async def test_an_ecs_target_is_refused_by_its_kind(tmp_path: Path) -> None:
-    arn = "arn:aws:ecs:us-east-1:111111111111:cluster/c"
+async def test_a_target_that_is_none_is_refused_by_its_service(tmp_path: Path) -> None:
+    target = {"Id": "t", "Arn": "arn:aws:dynamodb:us-east-1:111111111111:table/t", "RoleArn": ROLE}
     async with serving(tmp_path) as api:
         await api.call("PutRule", Name="r", EventPattern=PATTERN)
-        target = {"Id": "t", "Arn": arn, "EcsParameters": {"TaskDefinitionArn": arn}, "RoleArn": ROLE}
-        assert "Targets of service ecs are not supported" in await api.refused("PutTargets", Rule="r", Targets=[target])
+        refused = await api.refused("PutTargets", Rule="r", Targets=[target])
+        assert "Targets of service dynamodb are not supported" in refused
+
+
+async def test_an_ecs_target_is_answered_with_its_parameters(tmp_path: Path) -> None:
+    arn = "arn:aws:ecs:us-east-1:111111111111:cluster/c"
+    target = {"Id": "t", "Arn": arn, "EcsParameters": {"TaskDefinitionArn": arn, "TaskCount": 2}, "RoleArn": ROLE}
+    async with serving(tmp_path) as api:
+        await api.call("PutRule", Name="r", EventPattern=PATTERN)
+        await api.call("PutTargets", Rule="r", Targets=[target])
+        assert (await api.call("ListTargetsByRule", Rule="r"))["Targets"] == [target]
 
 
 async def test_a_rule_with_targets_is_not_deleted(tmp_path: Path) -> None:
