@@ -208,7 +208,8 @@ class DeclaredBus(_Strict, frozen=True, kw_only=True, rename="pascal"):
 class DeclaredRule(_Strict, frozen=True, kw_only=True, rename="pascal"):
     name: Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]{1,64}$")]
     event_bus_name: Name = "default"
-    event_pattern: dict[str, Any] | str
+    event_pattern: dict[str, Any] | str | None = None
+    schedule_expression: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     state: RuleState = "ENABLED"
     description: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     role_arn: str | None = None
@@ -260,6 +261,10 @@ class TraceSettings(_Strict, frozen=True, kw_only=True):
     bytes_max: Annotated[int, msgspec.Meta(ge=1024**2)] = limits.TRACE_BYTES_MAX
 
 
+class ScheduleSettings(_Strict, frozen=True, kw_only=True):
+    late_s_max: Annotated[int, msgspec.Meta(ge=60)] = limits.SCHEDULE_LATE_S_MAX
+
+
 class Hub(_Strict, frozen=True, kw_only=True):
     """The hub file."""
 
@@ -286,6 +291,7 @@ class Hub(_Strict, frozen=True, kw_only=True):
     target_limits: list[TargetLimit] = []
     """The first whose `arn` fits a target counts."""
     probing: ProbingSettings = ProbingSettings()
+    schedules: ScheduleSettings = ScheduleSettings()
     drain_s_max: Annotated[float, msgspec.Meta(ge=0)] = limits.DRAIN_S_MAX
     resources: list[Resources] = []
 

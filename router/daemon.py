@@ -1,8 +1,9 @@
 """Builds everything in order, runs it in one task group, stops it in reverse order.
 
-Start: store, inboxes, catalog, declared resources, pipeline (recovering what was left), HTTP, queue sources. Stop
-(SIGTERM or Ctrl-C): queue sources and HTTP intake, attempts in flight within the drain limit, inboxes, store. A second
-signal does not wait. The port is opened last, so that whoever connects finds a hub that is ready.
+Start: store, inboxes, catalog, declared resources, pipeline (recovering what was left), HTTP, queue sources and
+schedules. Stop (SIGTERM or Ctrl-C): queue sources, schedules and HTTP intake, attempts in flight within the drain
+limit, inboxes, store. A second signal does not wait. The port is opened last, so that whoever connects finds a hub that
+is ready.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ from router.sinks.sqs import SqsSink
 from router.sinks.table import SinkTable
 from router.sources.http import HttpServer
 from router.sources.intake import Intake
+from router.sources.schedule import Schedules
 from router.sources.sqs import SqsSource
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
@@ -259,6 +261,14 @@ class _Parts:
             metrics=metrics,
             put_events_bytes_max=hub.put_events_bytes_max,
         )
+        self.schedules = Schedules(
+            catalog=self.catalog,
+            store=store,
+            accept=self.pipeline.accept,
+            world=world,
+            metrics=metrics,
+            late_s_max=hub.schedules.late_s_max,
+        )
         self.http = self._server()
         self._gauges()
 
@@ -291,6 +301,7 @@ class _Parts:
                     dead_letters=self._dead_letters,
                     target_arn=self._target_arn,
                 ),
+                schedules=self.schedules,
                 state=self._state,
                 default_location=next(self._hub.locations()),
             ),
@@ -324,6 +335,7 @@ class _Parts:
         gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
+        gauge("schedules", "Rules with a schedule.", lambda: self.schedules.count)
         gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))
 
     def _trails(self) -> Callable[[Location], Sequence[Trail]]:
@@ -370,6 +382,7 @@ class _Parts:
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             report = await self.catalog.declare(self._hub.resources)
             self.catalog.prepare()
+            self.schedules.load()
             if report.created or report.updated or report.removed:
                 log.info(
                     "catalog.declared",
@@ -402,8 +415,9 @@ class _Parts:
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
-        """Queue sources run while the context lasts."""
+        """Queue sources and schedules run while the context lasts."""
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.schedules.run)
             for source in self._hub.sqs_sources:
                 counters = self._metrics.queue_source(source.queue_url)
                 running = SqsSource(

@@ -71,6 +71,13 @@ RECEIVE_MESSAGES_MAX = 10
 DEDUPLICATION_S = 300
 LOG_EVENT_BYTES_MAX = 1024 * 1024  # CloudWatch Logs, since April 2025
 
+# Schedules.
+SCHEDULE_LATE_S_MAX = 300  # ours; setting `schedules.late_s_max`: AWS makes no missed fire up, and promises the minute
+SCHEDULE_CLOCK_BACK_S_MAX = 86_400  # ours: set back by more, the clock was wrong before, and schedules follow it
+SCHEDULE_FIRES_PER_COMMIT_MAX = 100  # ours
+SCHEDULES_SHOWN_MAX = 1000  # ours: in one answer of `/_hub/v1/schedules`
+SCHEDULE_TIMES_SHOWN_MAX = 100  # ours: of one schedule
+
 # Rule tables.
 MERGE_DELAY_S = 0.2  # ours: a changed rule table is merged after this time, with the changes that came meanwhile
 

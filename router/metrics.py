@@ -109,6 +109,8 @@ class Metrics:
         self._parked: Callable[[], Mapping[Origin, int]] = dict
         self.unknown_bus = 0
         self.sink_bugs = 0
+        self.schedule_fires = 0
+        self.schedule_missed = 0
         self.api_errors = 0
         self.requests: dict[tuple[str, str], int] = {}
         self.accept_s = Histogram()
@@ -178,6 +180,8 @@ class Metrics:
         yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
         yield from self._source_families(list(self._queue_sources.items()))
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
+        yield _counter("schedule_fires", "Events that schedules made.", self.schedule_fires)
+        yield _counter("schedule_missed", "Fires of schedules that were not made up.", self.schedule_missed)
         yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
         yield _counter("api_bugs", "Requests answered with an internal error because of a bug.", self.api_errors)
         requests = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])

@@ -55,6 +55,8 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     parent_id: str | None = None
     via: LaneName | None = None
     """The rule and target that sent it on, where it comes from another bus."""
+    scheduled: RoutedRule | None = None
+    """The rule whose schedule made it: its targets get it, whatever its pattern says."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -96,12 +98,13 @@ class Pipeline:
 
     # accept
 
-    async def accept(self, incoming: Sequence[Incoming]) -> list[Taken | Refused]:
-        """One outcome for each event, in order. Taken means: on disk, or nothing follows from it."""
+    async def accept(self, incoming: Sequence[Incoming], batch: Batch | None = None) -> list[Taken | Refused]:
+        """One outcome for each event, in order. Taken means: on disk, or nothing follows from it. What `batch` already
+        holds becomes durable with them."""
         if self._accepting >= limits.ACCEPTS_IN_FLIGHT_MAX or self._stopping:
             return [THROTTLED] * len(incoming)
         started = self._world.monotonic()
-        batch = Batch()
+        batch = batch or Batch()
         outcomes = self.plan(incoming, batch)
         self._accepting += 1
         try:
@@ -140,6 +143,8 @@ class Pipeline:
                 outcomes.append(_too_costly(error))
                 continue
             rules = self._allowed(rules, item.event)
+            if item.scheduled is not None:
+                rules = [item.scheduled, *(rule for rule in rules if rule.arn != item.scheduled.arn)]
             if rules:
                 traced.append(self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers))
             else:

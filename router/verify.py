@@ -7,7 +7,7 @@
     DELIVERIES    each has its lane and its body, of the kind that its lane carries, and decodes; none is there twice
     LANES         each decodes; no two stand for the same target
     DEAD_LETTERS  each decodes
-    CATALOG       each row decodes, has the key that its content says, a pattern that parses, and a bus
+    CATALOG       each row decodes, has the key that its content says, what parses, and a bus
     INBOXES       each decodes; no two have the same ARN; the counts of a clean stop are the numbers of messages
     MESSAGES      each has its inbox and decodes; each deduplication id has the row that ends it, each such row its id
     TRACE         each row decodes, and what it says happened was in lanes that exist
@@ -25,6 +25,7 @@ import msgspec
 
 from router.catalog import records as catalog_records
 from router.catalog.model import Bus, Rule
+from router.core import schedule
 from router.core.pattern import InvalidPattern, parse
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, LaneName, Progress
 from router.simulator import records
@@ -276,8 +277,16 @@ class _Verification:
             rule = self._decoded(table, key, value, Rule)
             if rule is not None:
                 self._rule(key, rule)
+        elif (of_kind := catalog_records.kind(kind.decode(errors="replace"))) is not None:
+            thing = self._decoded(table, key, value, of_kind)
+            if thing is not None and catalog_records.thing_key(thing) != key:
+                self._broken(table, key, f"its content is that of {thing.arn}")
+        elif kind == b"fired":
+            fired = self._decoded(table, key, value, catalog_records.Fired)
+            if fired is not None and not fired.rule_arn.endswith(f":rule/{key.decode().rpartition(chr(0))[2]}"):
+                self._broken(table, key, f"its content is that of {fired.rule_arn}")
         else:
-            self._broken(table, key, "expected a bus or a rule")
+            self._broken(table, key, "expected a kind of thing that this version has")
 
     def _rule(self, key: bytes, rule: Rule) -> None:
         if catalog_records.rule_key(rule) != key:
@@ -288,8 +297,12 @@ class _Verification:
         try:
             if rule.event_pattern is not None:
                 parse(rule.event_pattern)
+            if rule.schedule_expression is not None:
+                schedule.parse(rule.schedule_expression)
         except InvalidPattern as error:
             self._broken(Table.CATALOG, key, f"its pattern cannot be read: {error}")
+        except schedule.InvalidSchedule as error:
+            self._broken(Table.CATALOG, key, f"its schedule cannot be read: {error}")
 
     # inboxes
 

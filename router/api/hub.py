@@ -1,5 +1,5 @@
 """The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, why an event
-matches or does not (`explain.py`), and what happened to one (`router/trace_tree.py`).
+matches or does not (`explain.py`), what happened to one (`router/trace_tree.py`), and when schedules fire.
 
 JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
 `after` goes on where a page ended.
@@ -9,9 +9,10 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
-from router import __version__
+from router import __version__, limits
 from router.api import explain
 from router.catalog.catalog import Catalog
 from router.core.event import Location, envelope
@@ -22,6 +23,7 @@ from router.pipeline import Pipeline
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
 from router.simulator.records import Message, is_binary
+from router.sources.schedule import Schedules
 from router.trace_tree import TraceTree
 from router.world import iso_ms
 
@@ -69,6 +71,7 @@ class HubApi:
         pipeline: Pipeline,
         catalog: Catalog,
         traces: TraceTree,
+        schedules: Schedules,
         state: Callable[[], Mapping[str, Any]],
         default_location: Location,
     ) -> None:
@@ -77,6 +80,7 @@ class HubApi:
         self._pipeline = pipeline
         self._catalog = catalog
         self._traces = traces
+        self._schedules = schedules
         self._state = state
         self._default_location = default_location
 
@@ -174,6 +178,12 @@ class HubApi:
     async def trace(self, query: _Query, _body: bytes, _number: str) -> Any:
         return await self._traces.of(query.text("event_id"))
 
+    async def schedules(self, query: _Query, _body: bytes, _number: str) -> Any:
+        count = query.number("count", 3, limits.SCHEDULE_TIMES_SHOWN_MAX)
+        limit = query.number("limit", limits.SCHEDULES_SHOWN_MAX, limits.SCHEDULES_SHOWN_MAX)
+        find = self._schedules.upcoming(query.all().get("after", ""), limit, count)
+        return {"count": self._schedules.count, "schedules": await anyio.to_thread.run_sync(find)}
+
     async def _redrive(self, number: int) -> None:
         await self._dead_letters.redrive(
             number,
@@ -194,6 +204,7 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("GET", re.compile("explain"), HubApi.explain),
     ("POST", re.compile("explain"), HubApi.explain),
     ("GET", re.compile("trace"), HubApi.trace),
+    ("GET", re.compile("schedules"), HubApi.schedules),
 )
 
 

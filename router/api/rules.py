@@ -67,6 +67,7 @@ def _item(rule: Rule) -> dict[str, Any]:
         "Name": rule.name,
         "Arn": rule.arn,
         "EventPattern": rule.event_pattern,
+        "ScheduleExpression": rule.schedule_expression,
         "State": rule.state,
         "Description": rule.description,
         "RoleArn": rule.role_arn,

@@ -7,8 +7,8 @@ data path sees is durable, and what is durable is what it sees. Reads never wait
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -17,12 +17,13 @@ import msgspec
 
 from router import log
 from router.catalog import buses, declared, permissions, records, rules, tags, targets
-from router.catalog.model import Bus, Rule, RuleState, Target
+from router.catalog.model import Bus, Rule, RuleState, Target, Thing
 from router.catalog.permissions import Permission
 from router.catalog.quotas import Quotas
-from router.catalog.routes import Route, RoutedTarget
+from router.catalog.routes import Route, RoutedRule, RoutedTarget
 from router.catalog.state import BusEntry, CatalogState, Changes
 from router.catalog.tags import LIMIT_EXCEEDED
+from router.catalog.things import Things
 from router.config import Resources
 from router.core.arn import bus_arn, rule_arn
 from router.core.event import Location
@@ -61,6 +62,7 @@ class Catalog:
         self._changing = asyncio.Lock()
         self._overlaid = anyio.Event()
         self._noted: set[str] = set()
+        self._watchers: list[Callable[[Changes], None]] = []
 
     def load(self) -> None:
         """Take over what the store has. Raises StoreError for rows that this version cannot read."""
@@ -69,6 +71,7 @@ class Catalog:
             self._state.born_ms = born_ms
             self._born_stored = True
         self._state.apply(Changes(buses=tuple(records.buses(self._store))))
+        self._state.apply(Changes(things=tuple(records.things(self._store))))
         self._state.apply(Changes(rules=tuple((rule, _stored_pattern(rule)) for rule in records.rules(self._store))))
 
     # reading
@@ -105,6 +108,21 @@ class Catalog:
     def compiled_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         """The target as it is configured now, whatever the state of its rule; None when it is gone."""
         return self._state.routed_target(rule_arn, target_id)
+
+    def routed_rule(self, arn: str) -> RoutedRule | None:
+        """The rule as it is configured now, compiled, whatever its state."""
+        rule = self._state.rule_by_arn(arn)
+        return self._state.routed_rule(rule) if rule else None
+
+    def scheduled_rules(self) -> Iterator[Rule]:
+        """All rules with a schedule, of every location that was ever used."""
+        for entry in self._state.entries():
+            if entry.bus.name == buses.DEFAULT:
+                yield from (rule for rule in entry.rules.values() if rule.schedule_expression is not None)
+
+    def watch(self, watcher: Callable[[Changes], None]) -> None:
+        """Tell it of all later changes, when they are true; it must not raise."""
+        self._watchers.append(watcher)
 
     def prepare(self) -> None:
         """Index every bus's rules now, so that the first events do not wait for it."""
@@ -193,9 +211,8 @@ class Catalog:
             old = entry.rules.get(name)
             if managed_by is None:
                 rules.check_not_managed(old)
-            rules.check_trigger(bus, event_pattern, schedule_expression)
-            assert event_pattern
-            pattern = rules.check_pattern(name, event_pattern, self.quotas.pattern_chars)
+            rules.check_trigger(bus, event_pattern, schedule_expression, state)
+            pattern = rules.check_pattern(name, event_pattern, self.quotas.pattern_chars) if event_pattern else None
             self._check_rule_quotas(entry, name, pattern)
             new = Rule(
                 name=name,
@@ -203,14 +220,15 @@ class Catalog:
                 location=location,
                 arn=rule_arn(location, bus, name),
                 state=state,
-                event_pattern=event_pattern,
+                event_pattern=event_pattern or None,
+                schedule_expression=schedule_expression or None,
                 description=description,
                 role_arn=role_arn,
                 created_by=created_by,
                 managed_by=managed_by,
                 tags=tags.merged({}, tags_given or {}) if old is None else {},
             )
-            rule = rules.updated(old, new)
+            rule = rules.anchored(old, rules.updated(old, new), self._world.now_ms())
             self._note(old)
             await self._commit(Changes(rules=((rule, pattern),)))
             return rule
@@ -219,7 +237,8 @@ class Catalog:
         async with self._changing:
             entry, rule = self._rule(location, bus, name)
             rules.check_not_managed(rule)
-            await self._replace_rule(entry, rule, state=state)
+            new = rules.anchored(rule, msgspec.structs.replace(rule, state=state), self._world.now_ms())
+            await self._replace_rule(entry, rule, state=state, anchor_ms=new.anchor_ms)
 
     async def delete_rule(self, location: Location, bus: str, name: str, *, force: bool = False) -> None:
         """Deleting a rule that does not exist succeeds, as on AWS; its bus must exist."""
@@ -330,12 +349,12 @@ class Catalog:
             raise rules.not_found(name, bus)
         return entry, rule
 
-    def _check_rule_quotas(self, entry: BusEntry, name: str, pattern: Pattern) -> None:
+    def _check_rule_quotas(self, entry: BusEntry, name: str, pattern: Pattern | None) -> None:
         if name not in entry.rules and len(entry.rules) >= self.quotas.rules_per_bus:
             raise LimitExceededException(LIMIT_EXCEEDED)
         old = entry.patterns.get(name)
         others = entry.wildcard_rules - (old is not None and old.wildcards)
-        if pattern.wildcards and others >= self.quotas.wildcard_rules_per_bus:
+        if pattern is not None and pattern.wildcards and others >= self.quotas.wildcard_rules_per_bus:
             raise LimitExceededException(
                 f"{LIMIT_EXCEEDED} Event bus {entry.bus.name} may have {self.quotas.wildcard_rules_per_bus} rules with "
                 "wildcards."
@@ -355,7 +374,7 @@ class Catalog:
         new = msgspec.structs.replace(old, modified_ms=self._world.now_ms(), **changed)
         await self._commit(Changes(buses=(new,)))
 
-    def _note(self, thing: Bus | Rule | None) -> None:
+    def _note(self, thing: Bus | Rule | Thing | None) -> None:
         """Say once that a change to a declared thing does not last."""
         if thing is not None and thing.declared and thing.arn not in self._noted:
             self._noted.add(thing.arn)
@@ -363,11 +382,29 @@ class Catalog:
                 "catalog.declared_changed", resource=thing.arn, lasts="until the next start: the hub file declares it"
             )
 
-    async def _commit(self, changes: Changes) -> None:
-        """Make the changes durable, then apply them. A cancelled caller is held until they are, or have failed."""
-        batch = Batch()
+    @property
+    def things(self) -> Things:
+        """Archives, connections and all else that has a module of its own. For reading."""
+        return self._state.things
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator["Change"]:
+        """Check and change things while nothing else changes; `Change.commit` makes it durable and then true."""
+        async with self._changing:
+            yield Change(self._commit, self._note)
+
+    async def _commit(self, changes: Changes, batch: Batch | None = None) -> None:
+        """Make the changes durable, with what is in `batch` already, then apply them. A cancelled caller is held until
+        they are, or have failed."""
+        batch = batch or Batch()
+        for thing in changes.gone_things:
+            batch.delete(Table.CATALOG, records.thing_key(thing))
+        for thing in changes.things:
+            batch.put(Table.CATALOG, records.thing_key(thing), records.value(thing))
         for rule in changes.gone_rules:
             batch.delete(Table.CATALOG, records.rule_key(rule))
+            if rule.schedule_expression is not None:
+                batch.delete(Table.CATALOG, records.fired_key(rule))
         for bus in changes.gone_buses:
             batch.delete(Table.CATALOG, records.bus_key(bus))
         for bus in changes.buses:
@@ -401,6 +438,17 @@ class Catalog:
         self._state.apply(changes)
         if changes.rules or changes.gone_rules:
             self._overlaid.set()
+        for watcher in self._watchers:
+            watcher(changes)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What the holder of the catalog's lock may do. `commit(changes, batch)` raises ServiceUnavailable with nothing
+    changed; `batch` may hold other rows that become durable with them. `note` says once that a change to a declared
+    thing does not last."""
+
+    commit: Callable[..., Awaitable[None]]
+    note: Callable[[Bus | Rule | Thing | None], None]
 
 
 def _stored_pattern(rule: Rule) -> Pattern | None:

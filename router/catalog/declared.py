@@ -18,6 +18,7 @@ from router.config import ConfigError, DeclaredBus, DeclaredRule, Resources
 from router.core.arn import bus_arn, rule_arn
 from router.core.event import Location
 from router.core.pattern import Pattern
+from router.core.schedule import InvalidSchedule
 from router.errors import ApiError, ResourceAlreadyExistsException
 
 _BusKey = tuple[Location, str]
@@ -43,7 +44,7 @@ class _Wanted:
 
     def __init__(self) -> None:
         self.buses: dict[_BusKey, Bus] = {}
-        self.rules: dict[_RuleKey, tuple[Rule, Pattern]] = {}
+        self.rules: dict[_RuleKey, tuple[Rule, Pattern | None]] = {}
 
 
 def plan(
@@ -67,7 +68,7 @@ def plan(
             with _at(f"{path}.rules[{number}]"):
                 _want_rule(wanted, rule, location, state, quotas, target_rules)
     _check_quotas(wanted, state, quotas)
-    return _difference(wanted, state)
+    return _difference(wanted, state, now_ms)
 
 
 @contextmanager
@@ -75,7 +76,8 @@ def _at(path: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise ConfigError(f"{error.message} - at `{path}`") from error
+        reason = f" Reason: {error.__cause__}" if isinstance(error.__cause__, InvalidSchedule) else ""
+        raise ConfigError(f"{error.message}{reason} - at `{path}`") from error
 
 
 def _check_new(name: str, known: bool) -> None:
@@ -118,15 +120,17 @@ def _want_rule(
     _check_new(declared.name, (location, bus, declared.name) in wanted.rules)
     if (location, bus) not in wanted.buses and state.entry(location, bus) is None:
         raise buses.not_found(bus)
-    text = _text(declared.event_pattern)
-    pattern = rules.check_pattern(declared.name, text, quotas.pattern_chars)
+    text = None if declared.event_pattern is None else _text(declared.event_pattern)
+    rules.check_trigger(bus, text, declared.schedule_expression, declared.state)
+    pattern = rules.check_pattern(declared.name, text, quotas.pattern_chars) if text else None
     rule = Rule(
         name=declared.name,
         bus=bus,
         location=location,
         arn=rule_arn(location, bus, declared.name),
         state=declared.state,
-        event_pattern=text,
+        event_pattern=text or None,
+        schedule_expression=declared.schedule_expression or None,
         description=declared.description,
         role_arn=declared.role_arn,
         created_by=location.account,
@@ -143,7 +147,7 @@ def _check_quotas(wanted: _Wanted, state: CatalogState, quotas: Quotas) -> None:
     wildcards_on: dict[_BusKey, int] = {}
     for (location, bus, _), (_, pattern) in wanted.rules.items():
         rules_on[location, bus] = rules_on.get((location, bus), 0) + 1
-        wildcards_on[location, bus] = wildcards_on.get((location, bus), 0) + pattern.wildcards
+        wildcards_on[location, bus] = wildcards_on.get((location, bus), 0) + bool(pattern and pattern.wildcards)
     for (location, bus), count in rules_on.items():
         entry = state.entry(location, bus)
         others = [
@@ -170,7 +174,7 @@ def _check_quota(what: str, where: str, count: int, count_max: int) -> None:
         raise ConfigError(f"expected at most {count_max} {what}, got {count} - on {where}")
 
 
-def _difference(wanted: _Wanted, state: CatalogState) -> Plan:
+def _difference(wanted: _Wanted, state: CatalogState, now_ms: int) -> Plan:
     created: list[str] = []
     updated: list[str] = []
     put_buses: list[Bus] = []
@@ -183,6 +187,7 @@ def _difference(wanted: _Wanted, state: CatalogState) -> Plan:
     for (location, bus_name, name), (rule, pattern) in wanted.rules.items():
         entry = state.entry(location, bus_name)
         old = entry.rules.get(name) if entry else None
+        rule = rules.anchored(old, rule, now_ms)
         if old != rule:
             put_rules.append((rule, pattern))
             (created if old is None else updated).append(rule.arn)

@@ -23,6 +23,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A target in another account may be named directly; it then needs a role."""
     refuses: frozenset[str] = frozenset()
     """Members of a target that AWS refuses for this kind."""
+    takes: str | None = None
+    """The parameter block that is this kind's own."""
+    needs_it: bool = False
 
 
 KINDS = (
@@ -42,6 +45,7 @@ KINDS = (
         resource=r"stream/[A-Za-z0-9_.-]{1,128}",
         role="required",
         other_account=True,
+        takes="KinesisParameters",
     ),
     Kind(name="firehose", service="firehose", resource=r"deliverystream/[A-Za-z0-9_.-]{1,64}", role="required"),
     Kind(
@@ -63,7 +67,83 @@ KINDS = (
         service="events",
         resource=r"api-destination/[.\-_A-Za-z0-9]{1,64}(/[A-Za-z0-9-]+)?",
         role="required",
+        takes="HttpParameters",
     ),
+    Kind(
+        name="apigateway",
+        service="execute-api",
+        resource=r"[a-z0-9]+/[^/\s]+/[A-Z*]+(/\S*)?",
+        other_account=True,
+        takes="HttpParameters",
+    ),
+    Kind(
+        name="ecs",
+        service="ecs",
+        resource=r"cluster/[A-Za-z0-9_-]{1,255}",
+        role="required",
+        refuses=frozenset({"InputPath"}),
+        takes="EcsParameters",
+        needs_it=True,
+    ),
+    Kind(
+        name="batch",
+        service="batch",
+        resource=r"job-queue/[A-Za-z0-9_-]{1,128}",
+        role="required",
+        takes="BatchParameters",
+        needs_it=True,
+    ),
+    Kind(
+        name="run_command",
+        service="ssm",
+        resource=r"document/[A-Za-z0-9_.-]{3,128}",
+        role="required",
+        takes="RunCommandParameters",
+        needs_it=True,
+    ),
+    Kind(
+        name="automation",
+        service="ssm",
+        resource=r"automation-definition/[A-Za-z0-9_.-]{3,128}(:[^\s:]+)?",
+        role="required",
+    ),
+    Kind(name="ops_item", service="ssm", resource=r"opsitem", role="required"),
+    Kind(
+        name="redshift",
+        service="redshift",
+        resource=r"cluster:[a-z0-9-]{1,63}",
+        role="required",
+        takes="RedshiftDataParameters",
+        needs_it=True,
+    ),
+    Kind(
+        name="redshift_serverless",
+        service="redshift-serverless",
+        resource=r"workgroup/[A-Za-z0-9-]{1,64}",
+        role="required",
+        takes="RedshiftDataParameters",
+        needs_it=True,
+    ),
+    Kind(
+        name="sagemaker_pipeline",
+        service="sagemaker",
+        resource=r"pipeline/[A-Za-z0-9-]{1,256}",
+        role="required",
+        takes="SageMakerPipelineParameters",
+    ),
+    Kind(
+        name="appsync",
+        service="appsync",
+        resource=r"endpoints/graphql-api/[A-Za-z0-9_-]+",
+        role="required",
+        takes="AppSyncParameters",
+        needs_it=True,
+    ),
+    Kind(name="codebuild", service="codebuild", resource=r"project/[A-Za-z0-9_-]{2,255}", role="required"),
+    Kind(name="codepipeline", service="codepipeline", resource=r"[A-Za-z0-9.@_-]{1,100}", role="required"),
+    Kind(name="glue_workflow", service="glue", resource=r"workflow/\S{1,255}", role="required"),
+    Kind(name="image_builder", service="imagebuilder", resource=r"image-pipeline/[a-z0-9-_]+", role="required"),
+    Kind(name="inspector", service="inspector", resource=r"target/[0-9]-\w+/template/[0-9]-\w+", role="required"),
 )
 SUPPORTED = ", ".join(kind.name for kind in KINDS)
 """For refusals."""

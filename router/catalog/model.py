@@ -2,10 +2,21 @@
 and answered by the API. Nothing here checks rules between things; that is the catalog's work.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from router.catalog.target_parameters import (
+    AppSyncParameters,
+    BatchParameters,
+    EcsParameters,
+    HttpParameters,
+    KinesisParameters,
+    RedshiftDataParameters,
+    RunCommandParameters,
+    SageMakerPipelineParameters,
+    SqsParameters,
+)
 from router.core.event import Location
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1600)]
@@ -30,20 +41,6 @@ class DeadLetterConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaul
     arn: str | None = None
 
 
-class SqsParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    message_group_id: str | None = None
-
-
-class HttpParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    path_parameter_values: list[str] = []
-    header_parameters: dict[str, str] = {}
-    query_string_parameters: dict[str, str] = {}
-
-
-class KinesisParameters(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
-    partition_key_path: _Path
-
-
 class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
     """Where a rule's events go (API reference, "Target"). The whole object is replaced by PutTargets."""
 
@@ -58,10 +55,16 @@ class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, f
     sqs_parameters: SqsParameters | None = None
     http_parameters: HttpParameters | None = None
     kinesis_parameters: KinesisParameters | None = None
+    run_command_parameters: RunCommandParameters | None = None
+    ecs_parameters: EcsParameters | None = None
+    batch_parameters: BatchParameters | None = None
+    redshift_data_parameters: RedshiftDataParameters | None = None
+    sage_maker_pipeline_parameters: SageMakerPipelineParameters | None = None
+    app_sync_parameters: AppSyncParameters | None = None
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A pattern on a bus. `targets` are in the order in which they were put."""
+    """A pattern or a schedule on a bus, or both. `targets` are in the order in which they were put."""
 
     name: str
     bus: str
@@ -69,12 +72,31 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arn: str
     state: RuleState = "ENABLED"
     event_pattern: str | None = None
+    schedule_expression: str | None = None
+    anchor_ms: int = 0
+    """From when its schedule counts: its creation, its enabling, or its last change of expression."""
     description: str | None = None
     role_arn: str | None = None
     created_by: str
     managed_by: str | None = None
     targets: tuple[Target, ...] = ()
     tags: dict[str, str] = {}
+    declared: bool = False
+    """The hub file declares it: it is applied again at the next start."""
+
+
+class Thing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something with a name of its own in a location, beside buses and rules: an archive, a connection, a replay…
+
+    A subclass gives its `kind`, which is part of its key in the store, and is listed in `records.KINDS`.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    location: Location
+    arn: str
+    created_ms: int
+    modified_ms: int
     declared: bool = False
     """The hub file declares it: it is applied again at the next start."""
 

@@ -3,11 +3,11 @@
 A key is the kind, the account, the region and the names, joined by NUL, which none of them can hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from router.catalog.model import Bus, Rule
+from router.catalog.model import Bus, Rule, Thing
 from router.store.base import Store, StoreError, Table, successor
 
 _SEPARATOR = "\0"
@@ -15,9 +15,22 @@ _PAGE_ROWS = 1000
 BORN = b"hub\0born"
 """When the hub first started, in ms: the creation time of default buses."""
 
+KINDS: Sequence[type[Thing]] = ()
+"""Every kind of thing beside buses and rules; one more is one more line."""
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """How far a rule's schedule has come, with the anchor that it then had: under another one it means nothing."""
+
+    rule_arn: str
+    anchor_ms: int
+    fired_ms: int
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_bus = msgspec.json.Decoder(Bus).decode
 _decode_rule = msgspec.json.Decoder(Rule).decode
+_decode_fired = msgspec.json.Decoder(Fired).decode
 
 
 def bus_key(bus: Bus) -> bytes:
@@ -28,7 +41,20 @@ def rule_key(rule: Rule) -> bytes:
     return _key("rule", rule.location.account, rule.location.region, rule.bus, rule.name)
 
 
-def value(thing: Bus | Rule) -> bytes:
+def kind(name: str) -> type[Thing] | None:
+    return next((one for one in KINDS if one.kind == name), None)
+
+
+def thing_key(thing: Thing) -> bytes:
+    return _key(thing.kind, thing.location.account, thing.location.region, thing.name)
+
+
+def fired_key(rule: Rule) -> bytes:
+    """Scheduled rules are on default buses only."""
+    return _key("fired", rule.location.account, rule.location.region, rule.name)
+
+
+def value(thing: Bus | Rule | Thing | Fired) -> bytes:
     return _encode(thing)
 
 
@@ -51,6 +77,26 @@ def rules(store: Store) -> Iterator[Rule]:
     for key, row in _rows(store, "rule"):
         try:
             yield _decode_rule(row)
+        except msgspec.DecodeError as error:
+            raise _unreadable(key, error) from error
+
+
+def things(store: Store) -> Iterator[Thing]:
+    """Every stored thing of every kind. Raises StoreError for a row that this version cannot read."""
+    for kind in KINDS:
+        decode = msgspec.json.Decoder(kind).decode
+        for key, row in _rows(store, kind.kind):
+            try:
+                yield decode(row)
+            except msgspec.DecodeError as error:
+                raise _unreadable(key, error) from error
+
+
+def fired(store: Store) -> Iterator[Fired]:
+    """How far each schedule has come that ever fired. Raises StoreError for a row that this version cannot read."""
+    for key, row in _rows(store, "fired"):
+        try:
+            yield _decode_fired(row)
         except msgspec.DecodeError as error:
             raise _unreadable(key, error) from error
 

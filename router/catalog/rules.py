@@ -3,12 +3,11 @@
 Texts and codes are AWS's where classic.md section 3 or control_plane.md has them.
 """
 
-import re
-
 import msgspec
 
 from router.catalog.buses import DEFAULT
-from router.catalog.model import Rule
+from router.catalog.model import Rule, RuleState
+from router.core import schedule
 from router.core.pattern import InvalidPattern, Pattern, parse
 from router.errors import (
     InvalidEventPatternException,
@@ -17,11 +16,6 @@ from router.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
-
-_RATE = re.compile(r"rate\((?:1 (?:minute|hour|day)|(?!1 )0*[1-9][0-9]* (?:minutes|hours|days))\)")
-_CRON = re.compile(r"cron\([^ ()]+ [^ ()]+ (?:\? [^ ()]+ (?!\?)[^ ()]+|(?!\?)[^ ()]+ [^ ()]+ \?) [^ ()]+\)")
-_CRON_NAME = re.compile(r"[A-Z]{2,}|[a-z]{2,}")
-_CRON_NAMES = re.compile(r"JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|SUN|MON|TUE|WED|THU|FRI|SAT|LW")
 
 
 def not_found(name: str, bus: str) -> ResourceNotFoundException:
@@ -34,30 +28,21 @@ def check_not_managed(rule: Rule | None, *, force: bool = False) -> None:
         raise ManagedRuleException(f"{rule.name} is a managed rule. Set 'force' parameter to true to override.")
 
 
-def check_trigger(bus: str, event_pattern: str | None, schedule_expression: str | None) -> None:
-    """A rule needs a pattern or a schedule. Schedules do not run here yet, so none is accepted."""
+def check_trigger(bus: str, event_pattern: str | None, schedule_expression: str | None, state: RuleState) -> None:
+    """A rule needs a pattern or a schedule, and a schedule the default bus. A refused expression is the cause, with its
+    reason, of the exception, whose text is AWS's."""
     if not event_pattern and not schedule_expression:
         raise ValidationException("Parameter(s) EventPattern or ScheduleExpression must be specified.")
     if not schedule_expression:
         return
     if bus != DEFAULT:
         raise ValidationException("ScheduleExpression is supported only on the default event bus.")
-    if not _looks_like_schedule(schedule_expression):
-        raise ValidationException("Parameter ScheduleExpression is not valid.")
-    raise ValidationException(
-        f"ScheduleExpression is not supported: this version of the hub does not run schedules, got "
-        f"{schedule_expression!r}."
-    )
-
-
-def _looks_like_schedule(text: str) -> bool:
-    if _RATE.fullmatch(text):
-        return True
-    if not _CRON.fullmatch(text):
-        return False
-    names = _CRON_NAME.findall(text.removeprefix("cron"))
-    minute = re.match(r"cron\(([0-9]+) ", text)
-    return all(_CRON_NAMES.fullmatch(name.upper()) for name in names) and (minute is None or int(minute[1]) <= 59)
+    try:
+        schedule.parse(schedule_expression)
+    except schedule.InvalidSchedule as error:
+        raise ValidationException("Parameter ScheduleExpression is not valid.") from error
+    if state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS":
+        raise ValidationException(f"State {state} is not supported for a rule with a ScheduleExpression.")
 
 
 def check_pattern(name: str, text: str, chars_max: int) -> Pattern:
@@ -85,3 +70,18 @@ def updated(old: Rule | None, new: Rule) -> Rule:
         managed_by=old.managed_by,
         declared=old.declared,
     )
+
+
+def anchored(old: Rule | None, new: Rule, now_ms: int) -> Rule:
+    """The rule with the time from which its schedule counts.
+
+    Creating and enabling it and another expression begin it anew; a PutRule that changes neither keeps its cadence.
+    """
+    if new.schedule_expression is None:
+        return msgspec.structs.replace(new, anchor_ms=0)
+    kept = (
+        old is not None
+        and old.schedule_expression == new.schedule_expression
+        and not (old.state == "DISABLED" and new.state != "DISABLED")
+    )
+    return msgspec.structs.replace(new, anchor_ms=old.anchor_ms if old is not None and kept else now_ms)

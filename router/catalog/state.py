@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import msgspec
 
 from router.catalog import buses
-from router.catalog.model import Bus, Rule
+from router.catalog.model import Bus, Rule, Thing
 from router.catalog.routes import Route, RoutedRule, RoutedTarget, in_table, routed
+from router.catalog.things import Things
 from router.core.event import Location
 from router.core.pattern import Pattern
 from router.core.ruletable import RuleTable
@@ -25,6 +26,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[tuple[Rule, Pattern | None], ...] = ()
     gone_buses: tuple[Bus, ...] = ()
     gone_rules: tuple[Rule, ...] = ()
+    things: tuple[Thing, ...] = ()
+    gone_things: tuple[Thing, ...] = ()
 
 
 class BusEntry:
@@ -58,6 +61,7 @@ class CatalogState:
     def __init__(self, exists: Callable[[Location], bool], born_ms: int) -> None:
         self._exists = exists
         self.born_ms = born_ms
+        self.things = Things()
         self._places: dict[Location, _Place] = {}
         self._rules: dict[str, Rule] = {}
         self._routed: dict[str, RoutedRule] = {}
@@ -101,7 +105,7 @@ class CatalogState:
     def _table(self, entry: BusEntry) -> RuleTable[RoutedRule]:
         if entry.table is None:
             entry.table = RuleTable.build(
-                (self._routed_rule(rule), entry.patterns[name]) for name, rule in entry.rules.items() if in_table(rule)
+                (self.routed_rule(rule), entry.patterns[name]) for name, rule in entry.rules.items() if in_table(rule)
             )
         return entry.table
 
@@ -132,11 +136,11 @@ class CatalogState:
             rule = self._rules.get(rule_arn)
             if rule is None:
                 return None
-            found = {target.target.id: target for target in self._routed_rule(rule).targets}
+            found = {target.target.id: target for target in self.routed_rule(rule).targets}
             self._routed_targets[rule_arn] = found
         return found.get(target_id)
 
-    def _routed_rule(self, rule: Rule) -> RoutedRule:
+    def routed_rule(self, rule: Rule) -> RoutedRule:
         found = self._routed.get(rule.arn)
         if found is None:
             found = self._routed[rule.arn] = routed(rule)
@@ -145,6 +149,7 @@ class CatalogState:
     # changing
 
     def apply(self, changes: Changes) -> None:
+        self.things.apply(changes.things, changes.gone_things)
         overlaid: dict[BusEntry, _Overlay] = {}
         for rule in changes.gone_rules:
             self._delete_rule(rule, overlaid)
@@ -193,7 +198,7 @@ class CatalogState:
             entry.patterns[rule.name] = pattern
             entry.wildcard_rules += pattern.wildcards
             if entry.table is not None and in_table(rule):
-                overlay.coming[self._routed_rule(rule)] = pattern
+                overlay.coming[self.routed_rule(rule)] = pattern
 
     def _delete_rule(self, rule: Rule, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)

@@ -186,15 +186,19 @@ def _check_bus_target(rule: Rule, target: Target) -> None:
         )
 
 
+_BLOCKS = frozenset(kind.takes for kind in kinds.KINDS if kind.takes)
+
+
 def _check_parameters(target: Target, kind: Kind) -> None:
     """Parameter blocks belong to their kind; SqsParameters is accepted on any, as on AWS."""
     group = target.sqs_parameters.message_group_id if target.sqs_parameters else None
     if kind.name == "sqs" and target.arn.endswith(".fifo") and not group:
         raise ValidationException(f"Parameter(s) SqsParameters must be specified for target: {target.id}.")
-    if target.http_parameters is not None and kind.service != "events":
-        raise ValidationException(f"Parameter(s) HttpParameters not supported for target: {target.id}.")
-    if target.kinesis_parameters is not None and kind.name != "kinesis":
-        raise ValidationException(f"Parameter(s) KinesisParameters not supported for target: {target.id}.")
+    for member, value in _given(target):
+        if member in _BLOCKS and member != kind.takes and value is not None:
+            raise ValidationException(f"Parameter(s) {member} not supported for target: {target.id}.")
+        if kind.needs_it and member == kind.takes and value is None:
+            raise ValidationException(f"Parameter(s) {member} must be specified for target: {target.id}.")
 
 
 def _given(target: Target) -> Iterable[tuple[str, Any]]:

@@ -204,6 +204,7 @@ def _hub(path: Path) -> RulesFile:
                 else msgspec.json.encode(rule.event_pattern).decode(),
             )
             for resources, rule in declared
+            if rule.event_pattern is not None
         ],
         hub,
     )

@@ -23,7 +23,28 @@ DEDUPLICATION_END = 3 << 62
 _LOW_BITS = 20
 _LOW_MASK = (1 << _LOW_BITS) - 1
 
-KINDS = ("firehose", "kinesis", "lambda", "logs", "sns", "sqs", "states")
+KINDS = (
+    "appsync",
+    "batch",
+    "codebuild",
+    "codepipeline",
+    "ecs",
+    "execute-api",
+    "firehose",
+    "glue",
+    "imagebuilder",
+    "inspector",
+    "kinesis",
+    "lambda",
+    "logs",
+    "redshift",
+    "redshift-serverless",
+    "sagemaker",
+    "sns",
+    "sqs",
+    "ssm",
+    "states",
+)
 """An inbox's kind is the service of its ARN."""
 
 Attributes = dict[str, tuple[str, bytes]]

@@ -9,7 +9,7 @@ Log groups: the payload is the event's text and the event's time its timestamp; 
 PutLogEvents would refuse (14 days old, 2 hours ahead) gives way to the time of ingestion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import ClassVar
@@ -17,13 +17,14 @@ from typing import ClassVar
 import msgspec
 
 from router import limits
+from router.catalog.kinds import KINDS
 from router.core.event import envelope
 from router.core.jsonpath import InvalidPath, compile_path, get_json
 from router.simulator.inboxes import Inboxes
 from router.simulator.log_search import DELIVERY_STREAM
 from router.simulator.records import Draft, Stored, text_attributes
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected
-from router.sinks.parameters import BadParameter, value_of
+from router.sinks.parameters import BadParameter, filled, value_of
 from router.store.base import Batch
 
 _DELIVERED = Delivered()
@@ -171,6 +172,48 @@ class StatesInboxSink(InboxSink):
     kind: ClassVar[str] = "states"
 
 
+class BlockInboxSink(InboxSink):
+    """Kinds that are called with a parameter block: it goes along as an attribute of its name, its dynamic values
+    filled in. ECS tasks and Run Command get the event only as far as an input says so (classic.md section 4.1)."""
+
+    block: ClassVar[str | None] = None
+    passes_event: ClassVar[bool] = True
+
+    def _draft(self, attempt: Attempt) -> Draft | Rejected:
+        target, accepted = attempt.target, attempt.accepted
+        attributes: dict[str, tuple[str, bytes]] = {}
+        if self.block is not None:
+            given = msgspec.to_builtins(target).get(self.block)
+            if given is not None:
+                try:
+                    attributes[self.block] = ("String", msgspec.json.encode(filled(given, accepted.event)))
+                except BadParameter as error:
+                    return Rejected("INVALID_PARAMETER", f"{self.block}: {error}")
+        has_input = target.input is not None or target.input_path is not None or target.input_transformer is not None
+        return Draft(
+            attempt.payload if self.passes_event or has_input else b"{}",
+            attributes or None,
+            accepted.trace_header,
+            event_id=accepted.event.id,
+        )
+
+
+_NO_EVENT = frozenset({"ecs", "run_command"})
+
+
+def _block_sinks(inboxes: Inboxes, others: Container[str]) -> dict[str, InboxSink]:
+    """The kinds of targets that need no code of their own."""
+    return {
+        kind.name: type(
+            "BlockInboxSink",
+            (BlockInboxSink,),
+            {"kind": kind.name, "block": kind.takes, "passes_event": kind.name not in _NO_EVENT},
+        )(inboxes)
+        for kind in KINDS
+        if kind.service != "events" and kind.name not in others
+    }
+
+
 def inbox_sinks(inboxes: Inboxes) -> dict[str, InboxSink]:
     """One sink for each kind of inbox."""
     kinds = (
@@ -182,7 +225,8 @@ def inbox_sinks(inboxes: Inboxes) -> dict[str, InboxSink]:
         SqsInboxSink,
         StatesInboxSink,
     )
-    return {kind.kind: kind(inboxes) for kind in kinds}
+    own: dict[str, InboxSink] = {kind.kind: kind(inboxes) for kind in kinds}
+    return {**own, **_block_sinks(inboxes, own)}
 
 
 @lru_cache(maxsize=4096)

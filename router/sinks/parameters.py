@@ -3,6 +3,7 @@
 """
 
 import functools
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,16 @@ def value_of(text: str, event: Event) -> str:
     if not isinstance(found, bytes):
         raise BadParameter(f"the event has nothing at {text}")
     return msgspec.json.decode(found, type=str) if found[:1] == b'"' else found.decode()
+
+
+def filled(block: Any, event: Event) -> Any:
+    """A parameter block as JSON values, with every text in it that is a path replaced by what it finds. Raises
+    BadParameter."""
+    if isinstance(block, dict):
+        return {name: filled(value, event) for name, value in block.items()}
+    if isinstance(block, list):
+        return [filled(value, event) for value in block]
+    return value_of(block, event) if isinstance(block, str) else block
 
 
 @functools.lru_cache(maxsize=10_000)

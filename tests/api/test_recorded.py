@@ -228,6 +228,15 @@ async def bad_schedule(api: Api, variant: str) -> dict[str, Any]:
     return {"invalid-put-rule": refused, "put-rule": refused}
 
 
+async def good_schedule(api: Api, variant: str) -> dict[str, Any]:
+    expression = variant[variant.index("[") + 1 : -1] if "[" in variant else "rate(1 minute)"
+    if variant.endswith("::tests_put_rule_with_schedule_cron"):  # which expression it was is in its answer only
+        (expression,) = (row["response"]["Rules"][0]["ScheduleExpression"] for row in ROWS
+                         if row["test"] == variant and row["step"] == "list-rules")  # fmt: skip
+    put = await step(api, "PutRule", Name="my-rule", ScheduleExpression=expression)
+    return {"put-rule": put, "list-rules": await step(api, "ListRules", NamePrefix="my")}
+
+
 PLAYS: dict[str, Play] = {
     "test_create_list_describe_delete_custom_event_buses": buses,
     "test_create_multiple_event_buses_same_name": same_bus_twice,
@@ -246,6 +255,8 @@ PLAYS: dict[str, Play] = {
     "tests_tag_untag_resource": tagging,
     "tests_tag_list_untag_not_existing_resource": tag_nothing,
     "test_put_rule_with_tags": rule_with_tags,
+    "test_put_rule_with_schedule_rate": good_schedule,
+    "tests_put_rule_with_schedule_cron": good_schedule,
     "tests_put_rule_with_invalid_schedule_cron": bad_schedule,
     "test_put_rule_with_invalid_schedule_rate": bad_schedule,
 }

@@ -9,6 +9,7 @@ from tests.catalog.hub import PATTERN, QUEUE, ROLE, matched, put_rule
 PREFIX = "arn:aws:events:us-east-1:111111111111:"
 NO_RULE = "ResourceNotFoundException: Rule no does not exist on EventBus default."
 NO_BUS = "ResourceNotFoundException: Event bus no does not exist."
+ALL_CLOUDTRAIL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 
 
 async def test_a_rule_is_put_described_listed_switched_and_deleted(tmp_path: Path) -> None:
@@ -32,6 +33,30 @@ async def test_a_rule_is_put_described_listed_switched_and_deleted(tmp_path: Pat
         assert (await api.call("DescribeRule", Name="r"))["State"] == "ENABLED"
         assert await api.call("DeleteRule", Name="r") == {}
         assert await api.call("ListRules") == {"Rules": []}
+
+
+async def test_a_rule_may_have_a_schedule_a_pattern_or_both(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        await api.call("PutRule", Name="r", ScheduleExpression="rate(5 minutes)", EventPattern=PATTERN)
+        both = {
+            "Name": "r",
+            "Arn": PREFIX + "rule/r",
+            "EventBusName": "default",
+            "EventPattern": PATTERN,
+            "ScheduleExpression": "rate(5 minutes)",
+            "State": "ENABLED",
+        }
+        assert await api.call("ListRules") == {"Rules": [both]}
+        assert await api.call("DescribeRule", Name="r") == {**both, "CreatedBy": "111111111111"}
+        assert matched(api.catalog) == ["r"]
+        await api.call("PutRule", Name="r", ScheduleExpression="cron(0 10 * * ? *)", EventPattern="")
+        scheduled = {**both, "ScheduleExpression": "cron(0 10 * * ? *)"}
+        del scheduled["EventPattern"]
+        assert await api.call("ListRules") == {"Rules": [scheduled]}
+        assert matched(api.catalog) == []
+        await api.call("PutRule", Name="r", EventPattern=PATTERN)
+        del both["ScheduleExpression"]
+        assert await api.call("ListRules") == {"Rules": [both]}
 
 
 async def test_a_rule_on_a_custom_bus_is_named_by_name_or_arn_of_the_bus(tmp_path: Path) -> None:
@@ -103,12 +128,21 @@ async def test_a_refused_target_leaves_the_others_out(tmp_path: Path) -> None:
         assert await api.call("ListTargetsByRule", Rule="r") == {"Targets": []}
 
 
-async def test_an_ecs_target_is_refused_by_its_kind(tmp_path: Path) -> None:
-    arn = "arn:aws:ecs:us-east-1:111111111111:cluster/c"
+async def test_a_target_that_is_none_is_refused_by_its_service(tmp_path: Path) -> None:
+    target = {"Id": "t", "Arn": "arn:aws:dynamodb:us-east-1:111111111111:table/t", "RoleArn": ROLE}
     async with serving(tmp_path) as api:
         await api.call("PutRule", Name="r", EventPattern=PATTERN)
-        target = {"Id": "t", "Arn": arn, "EcsParameters": {"TaskDefinitionArn": arn}, "RoleArn": ROLE}
-        assert "Targets of service ecs are not supported" in await api.refused("PutTargets", Rule="r", Targets=[target])
+        refused = await api.refused("PutTargets", Rule="r", Targets=[target])
+        assert "Targets of service dynamodb are not supported" in refused
+
+
+async def test_an_ecs_target_is_answered_with_its_parameters(tmp_path: Path) -> None:
+    arn = "arn:aws:ecs:us-east-1:111111111111:cluster/c"
+    target = {"Id": "t", "Arn": arn, "EcsParameters": {"TaskDefinitionArn": arn, "TaskCount": 2}, "RoleArn": ROLE}
+    async with serving(tmp_path) as api:
+        await api.call("PutRule", Name="r", EventPattern=PATTERN)
+        await api.call("PutTargets", Rule="r", Targets=[target])
+        assert (await api.call("ListTargetsByRule", Rule="r"))["Targets"] == [target]
 
 
 async def test_a_rule_with_targets_is_not_deleted(tmp_path: Path) -> None:
@@ -159,9 +193,19 @@ async def test_a_managed_rule_says_so_and_yields_to_force(tmp_path: Path) -> Non
         ),
         (
             "PutRule",
-            {"Name": "r", "ScheduleExpression": "rate(5 minutes)"},
-            "ValidationException: ScheduleExpression is not supported: this version of the hub does not run schedules, "
-            "got 'rate(5 minutes)'.",
+            {"Name": "r", "ScheduleExpression": "rate(5 minutes)", "State": ALL_CLOUDTRAIL},
+            f"ValidationException: State {ALL_CLOUDTRAIL} is not supported for a rule with a ScheduleExpression.",
+        ),
+        (
+            "PutRule",
+            {"Name": "r", "ScheduleExpression": "rate(5 minutes)", "EventPattern": '{"source":[]}'},
+            "InvalidEventPatternException: Event pattern is not valid. Reason: Empty arrays are not allowed\n at "
+            '[Source: (String)"{"source":[]}"; line: 1, column: 13]',
+        ),
+        (
+            "PutRule",
+            {"Name": "r", "ScheduleExpression": "", "EventPattern": ""},
+            "ValidationException: Parameter(s) EventPattern or ScheduleExpression must be specified.",
         ),
         (
             "PutRule",

@@ -143,9 +143,11 @@ async def test_the_default_bus_can_have_a_declared_policy_and_loses_it_again(tmp
 
 
 async def test_declaring_is_one_commit_or_none(tmp_path: Path) -> None:
-    bad = {**RULE, "Name": "bad", "Targets": [{"Id": "t", "Arn": "arn:aws:ecs:us-east-1:111111111111:cluster/c"}]}
+    bad = {**RULE, "Name": "bad", "Targets": [{"Id": "t", "Arn": "arn:aws:dynamodb:us-east-1:111111111111:table/t"}]}
     async with running(tmp_path) as catalog:
-        with pytest.raises(ConfigError, match=r"service ecs are not supported.*at `\$\.resources\[0\]\.rules\[1\]`"):
+        with pytest.raises(
+            ConfigError, match=r"service dynamodb are not supported.*at `\$\.resources\[0\]\.rules\[1\]`"
+        ):
             await declare(catalog, buses=[BUS], rules=[RULE, bad])
         assert (catalog.bus_names(HERE), dict(catalog.rules(HERE, "orders"))) == (["default"], {})
 

@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.catalog import targets
+from router.catalog import kinds, targets
 from router.catalog.kinds import kind_of
 from router.catalog.model import Rule, Target
 from router.errors import ApiError, LimitExceededException, ValidationException
@@ -25,8 +25,58 @@ KINDS = {
     "states": "arn:aws:states:us-east-1:111111111111:stateMachine:m",
     "event_bus": BUS,
     "api_destination": DESTINATION,
+    "apigateway": "arn:aws:execute-api:us-east-1:111111111111:a1b2c3/prod/POST/orders/*",
+    "ecs": "arn:aws:ecs:us-east-1:111111111111:cluster/c",
+    "batch": "arn:aws:batch:us-east-1:111111111111:job-queue/q",
+    "run_command": "arn:aws:ssm:us-east-1:111111111111:document/AWS-RunShellScript",
+    "automation": "arn:aws:ssm:us-east-1:111111111111:automation-definition/AWS-StopEC2Instance:$DEFAULT",
+    "ops_item": "arn:aws:ssm:us-east-1:111111111111:opsitem",
+    "redshift": "arn:aws:redshift:us-east-1:111111111111:cluster:c",
+    "redshift_serverless": "arn:aws:redshift-serverless:us-east-1:111111111111:workgroup/1b4e28ba-2fa1",
+    "sagemaker_pipeline": "arn:aws:sagemaker:us-east-1:111111111111:pipeline/p",
+    "appsync": "arn:aws:appsync:us-east-1:111111111111:endpoints/graphql-api/abcdefg",
+    "codebuild": "arn:aws:codebuild:us-east-1:111111111111:project/p1",
+    "codepipeline": "arn:aws:codepipeline:us-east-1:111111111111:release",
+    "glue_workflow": "arn:aws:glue:us-east-1:111111111111:workflow/w",
+    "image_builder": "arn:aws:imagebuilder:us-east-1:111111111111:image-pipeline/p",
+    "inspector": "arn:aws:inspector:us-east-1:111111111111:target/0-abc/template/0-def",
 }
-WITH_ROLE = ("kinesis", "firehose", "states", "event_bus", "api_destination")
+BLOCKS: dict[str, dict[str, Any]] = {
+    "EcsParameters": {
+        "TaskDefinitionArn": "arn:aws:ecs:us-east-1:111111111111:task-definition/t",
+        "TaskCount": 2,
+        "LaunchType": "FARGATE",
+        "NetworkConfiguration": {"awsvpcConfiguration": {"Subnets": ["subnet-1"], "AssignPublicIp": "DISABLED"}},
+        "CapacityProviderStrategy": [{"capacityProvider": "FARGATE", "weight": 1, "base": 0}],
+        "EnableECSManagedTags": True,
+        "EnableExecuteCommand": False,
+        "PlacementConstraints": [{"type": "memberOf", "expression": "x"}],
+        "PlacementStrategy": [{"type": "spread", "field": "instanceId"}],
+        "PropagateTags": "TASK_DEFINITION",
+        "ReferenceId": "r",
+        "Tags": [{"Key": "k", "Value": "v"}],
+    },
+    "BatchParameters": {
+        "JobDefinition": "d",
+        "JobName": "n",
+        "ArrayProperties": {"Size": 2},
+        "RetryStrategy": {"Attempts": 10},
+    },
+    "RunCommandParameters": {"RunCommandTargets": [{"Key": "InstanceIds", "Values": ["i-1"]}]},
+    "RedshiftDataParameters": {
+        "Database": "dev",
+        "Sqls": ["select 1"],
+        "WithEvent": True,
+        "SecretManagerArn": "arn:aws:secretsmanager:us-east-1:111111111111:secret:s",
+    },
+    "SageMakerPipelineParameters": {"PipelineParameterList": [{"Name": "n", "Value": "v"}]},
+    "AppSyncParameters": {"GraphQLOperation": "mutation { x }"},
+    "HttpParameters": {"PathParameterValues": ["a"], "HeaderParameters": {"X-A": "b"}},
+    "KinesisParameters": {"PartitionKeyPath": "$.id"},
+}
+OWN_BLOCK = {kind.name: kind.takes for kind in kinds.KINDS if kind.takes}
+NEED_BLOCK = [kind.name for kind in kinds.KINDS if kind.needs_it]
+WITH_ROLE = [name for name in KINDS if name not in ("sqs", "sns", "lambda", "logs", "apigateway")]
 NOT_AN_ARN = "Parameter {} is not valid. Reason: Provided Arn is not in correct format."
 
 
@@ -39,8 +89,38 @@ def refusal(given: dict[str, Any], settings: targets.Rules = SETTINGS) -> str:
 @pytest.mark.parametrize(("kind", "arn"), KINDS.items())
 def test_every_kind_is_told_by_its_arn_and_accepted(kind: str, arn: str) -> None:
     assert kind_of(arn) == kind
-    target = Target(id="t", arn=arn, role_arn=ROLE if kind in WITH_ROLE else None)
-    assert targets.put(RULE, [target], SETTINGS) == (target,)
+    given: dict[str, Any] = {"Id": "t", "Arn": arn}
+    if kind in WITH_ROLE:
+        given["RoleArn"] = ROLE
+    if kind in NEED_BLOCK:
+        given[OWN_BLOCK[kind]] = BLOCKS[OWN_BLOCK[kind]]
+    (target,) = targets.put(RULE, [targets.from_request(given)], SETTINGS)
+    assert targets.to_answer(target) == given
+
+
+def test_there_is_an_example_of_every_kind() -> None:
+    assert sorted(KINDS) == sorted(kind.name for kind in kinds.KINDS)
+
+
+@pytest.mark.parametrize(("kind", "block"), OWN_BLOCK.items())
+def test_a_block_is_answered_as_it_was_given(kind: str, block: str) -> None:
+    given = {"Id": "t", "Arn": KINDS[kind], "RoleArn": ROLE, block: BLOCKS[block]}
+    (target,) = targets.put(RULE, [targets.from_request(given)], SETTINGS)
+    assert targets.to_answer(target) == given
+
+
+@pytest.mark.parametrize("kind", NEED_BLOCK)
+def test_a_kind_that_is_called_with_a_block_needs_it(kind: str) -> None:
+    assert refusal({"Arn": KINDS[kind], "RoleArn": ROLE}) == (
+        f"ValidationException: Parameter(s) {OWN_BLOCK[kind]} must be specified for target: t."
+    )
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_of_another_kind_is_refused(block: str) -> None:
+    assert refusal({"Arn": QUEUE, block: BLOCKS[block]}) == (
+        f"ValidationException: Parameter(s) {block} not supported for target: t."
+    )
 
 
 @pytest.mark.parametrize("arn", ["", "queue", "arn:aws:sqs:us-east-1:111111111111", QUEUE + ":x", QUEUE + " "])
@@ -95,17 +175,22 @@ def test_a_bus_in_another_region_and_account_is_a_target() -> None:
         ),
         ({"Arn": "arn:aws:sqs:::queue"}, NOT_AN_ARN.format("arn:aws:sqs:::queue")),
         (
-            {"Arn": "arn:aws:ecs:us-east-1:111111111111:cluster/c", "EcsParameters": {"TaskDefinitionArn": "x"}},
-            "Parameter arn:aws:ecs:us-east-1:111111111111:cluster/c is not valid. Reason: Targets of service ecs are "
-            "not supported for target t: expected one of sqs, sns, lambda, logs, kinesis, firehose, states, event_bus, "
-            "api_destination.",
+            {"Arn": "arn:aws:dynamodb:us-east-1:111111111111:table/t"},
+            "Parameter arn:aws:dynamodb:us-east-1:111111111111:table/t is not valid. Reason: Targets of service "
+            f"dynamodb are not supported for target t: expected one of {kinds.SUPPORTED}.",
         ),
-        ({"Arn": QUEUE, "EcsParameters": {}}, "Parameter(s) EcsParameters not supported for target: t."),
-        ({"Arn": QUEUE, "BatchParameters": {}}, "Parameter(s) BatchParameters not supported for target: t."),
-        ({"Arn": QUEUE, "HttpParameters": {}}, "Parameter(s) HttpParameters not supported for target: t."),
         (
-            {"Arn": QUEUE, "KinesisParameters": {"PartitionKeyPath": "$.id"}},
-            "Parameter(s) KinesisParameters not supported for target: t.",
+            {"Arn": KINDS["ecs"], "RoleArn": ROLE, "InputPath": "$.detail"}
+            | {"EcsParameters": BLOCKS["EcsParameters"]},
+            "Parameter(s) InputPath not supported for target: t.",
+        ),
+        (
+            {
+                "Arn": KINDS["batch"],
+                "RoleArn": ROLE,
+                "BatchParameters": {**BLOCKS["BatchParameters"], "ArrayProperties": {"Size": 1}},
+            },
+            "Target t is not valid. Reason: Expected `int` >= 2 - at `$.BatchParameters.ArrayProperties.Size`",
         ),
         (
             {"Arn": QUEUE, "Input": "{}", "InputPath": "$.id"},

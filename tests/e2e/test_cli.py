@@ -21,12 +21,13 @@ TOPIC = f"arn:aws:sns:{REGION}:{WORKLOAD}:orders"
 MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
 RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
 ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
-COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "put-events", "status", "version"]
+COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "schedules", "put-events", "status", "version"]
 COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
 ASKING = [
     "status",
     "explain {}",
     "trace e1",
+    "schedules",
     "inbox list",
     "inbox read x",
     "inbox purge x",
@@ -213,6 +214,34 @@ def test_an_event_is_explained_against_the_rules_of_a_bus(hub: HubProcess) -> No
         "ValidationException: Parameter Event is not valid. Reason: expected a JSON object, got another kind of value"
     )
     assert complaint(hub, "explain", "[]") == expected
+
+
+def test_schedules_are_shown_with_their_next_fires(hub: HubProcess) -> None:
+    assert answer(hub, "schedules").startswith("no rule has a schedule")
+    events = hub.client("events")
+    far = hub.client("events", account=SECURITY, region="eu-west-1")
+    events.put_rule(Name="new-year", ScheduleExpression="cron(0 0 1 1 ? 2198-2199)")
+    events.put_rule(Name="over", ScheduleExpression="cron(0 0 1 1 ? 2020)")
+    far.put_rule(Name="off", ScheduleExpression="rate(1 day)", State="DISABLED")
+    rows = [re.split(r" {2,}", line) for line in answer(hub, "schedules", "--count", "5").splitlines()]
+    assert rows == [
+        [f"{SECURITY}/eu-west-1", "off", "rate(1 day)", "disabled"],
+        [
+            f"{WORKLOAD}/{REGION}",
+            "new-year",
+            "cron(0 0 1 1 ? 2198-2199)",
+            "2198-01-01T00:00:00Z",
+            "2199-01-01T00:00:00Z",
+        ],
+        [f"{WORKLOAD}/{REGION}", "over", "cron(0 0 1 1 ? 2020)", "never again"],
+    ]
+    (_, first, _) = json.loads(answer(hub, "schedules", "--count", "1", "--json"))["schedules"]
+    assert (first["rule_arn"], first["next"]) == (f"{RULE}/new-year", ["2198-01-01T00:00:00Z"])
+    status, text = hub.get(f"/_hub/v1/schedules?limit=1&after={RULE}/new-year")
+    assert (status, json.loads(text)["count"], json.loads(text)["schedules"][0]["rule"]) == (200, 3, "over")
+    assert hub.get("/_hub/v1/schedules?count=101")[0] == 400
+    for client, name in ((events, "new-year"), (events, "over"), (far, "off")):
+        client.delete_rule(Name=name)
 
 
 def test_the_state_is_shown(hub: HubProcess) -> None:

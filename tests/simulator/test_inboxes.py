@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from router.catalog.model import InputTransformer, KinesisParameters, SqsParameters, Target
+from router.catalog.kinds import KINDS as TARGET_KINDS
+from router.catalog.model import InputTransformer, Target
+from router.catalog.target_parameters import KinesisParameters, SqsParameters
 from router.core.event import Event, Location, envelope
 from router.core.hops import Hops
 from router.errors import ResourceNotFoundException
@@ -105,7 +107,8 @@ async def send(bench: Bench, kind: str, *attempts: Attempt) -> list[Outcome]:
 
 
 async def test_there_is_a_sink_for_every_kind_of_inbox(bench: Bench) -> None:
-    assert sorted(inbox_sinks(bench.inboxes)) == sorted(KINDS)
+    services = {kind.service for kind in TARGET_KINDS if kind.name in inbox_sinks(bench.inboxes)}
+    assert sorted(services) == sorted(KINDS)
 
 
 async def test_a_call_shares_one_batch_on_its_first_delivered(bench: Bench) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from router.catalog.model import HttpParameters, Target
+from router.catalog.model import Target
+from router.catalog.target_parameters import HttpParameters
 from router.config import Hub, parse
 from router.core.event import Location
 from router.sinks.api_destination import ApiDestinations, ApiDestinationSink, RateLimit

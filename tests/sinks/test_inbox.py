@@ -1,8 +1,11 @@
 """The sinks that deposit into inboxes: what arrives, with what it brings, and when."""
 
+import msgspec
 import pytest
 
-from router.catalog.model import InputTransformer, KinesisParameters, SqsParameters, Target
+from router.catalog.kinds import KINDS
+from router.catalog.model import InputTransformer, Target
+from router.catalog.target_parameters import KinesisParameters, SqsParameters
 from router.limits import MESSAGE_BYTES_MAX
 from router.simulator.inboxes import Inboxes
 from router.simulator.records import Message
@@ -151,3 +154,40 @@ async def test_a_log_groups_transformer_makes_time_and_text(
     [message] = bench.messages(ARNS["logs"])
     assert message.body == text
     assert message.timestamp_ms in (timestamp_ms, attempt(target).accepted.ingested_ms)
+
+
+BLOCK = {"Database": "dev", "Sql": "select 1", "DbUser": "$.detail.user"}
+REDSHIFT = f"arn:aws:redshift:{PREFIX}:cluster:c"
+
+
+def _redshift(**block: str) -> Target:
+    return msgspec.convert({"Id": "t", "Arn": REDSHIFT, "RedshiftDataParameters": {**BLOCK, **block}}, Target)
+
+
+async def test_a_parameter_block_goes_along_with_its_paths_filled_in(bench: Bench) -> None:
+    sent = attempt(detail='{"user":"ann"}', target=_redshift())
+    await bench.settle(await bench.sinks["redshift"].send([sent]))
+    (message,) = bench.messages(REDSHIFT)
+    assert message.body == sent.payload
+    kind, text = (message.attributes or {})["RedshiftDataParameters"]
+    assert (kind, msgspec.json.decode(text)) == ("String", {**BLOCK, "DbUser": "ann"})
+
+
+async def test_a_path_that_finds_nothing_rejects_the_delivery(bench: Bench) -> None:
+    (outcome,) = await bench.sinks["redshift"].send([attempt(target=_redshift(DbUser="$.detail.nobody"))])
+    assert outcome == Rejected("INVALID_PARAMETER", "RedshiftDataParameters: the event has nothing at $.detail.nobody")
+
+
+async def test_a_task_gets_the_event_only_through_an_input(bench: Bench) -> None:
+    arn = f"arn:aws:ecs:{PREFIX}:cluster/c"
+    block = {"TaskDefinitionArn": "arn:aws:ecs:x"}
+    plain = msgspec.convert({"Id": "t", "Arn": arn, "EcsParameters": block}, Target)
+    given = msgspec.structs.replace(plain, input='{"containerOverrides":[]}')
+    for target in (plain, given):
+        await bench.settle(await bench.sinks["ecs"].send([attempt(target=target)]))
+    first, second = bench.messages(arn)
+    assert (first.body, second.body != b"{}") == (b"{}", True)
+
+
+def test_every_kind_of_target_has_an_inbox_or_a_sink_of_its_own(bench: Bench) -> None:
+    assert {kind.name for kind in KINDS} == {*bench.sinks, "event_bus", "api_destination"}

@@ -7,7 +7,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from router.catalog.model import SqsParameters, Target
+from router.catalog.model import Target
+from router.catalog.target_parameters import SqsParameters
 from router.sinks.base import Delivered, Rejected
 from router.sinks.logs import LogsSink
 from router.sinks.sns import SnsSink

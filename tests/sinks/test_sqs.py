@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from router import limits
-from router.catalog.model import SqsParameters, Target
+from router.catalog.model import Target
+from router.catalog.target_parameters import SqsParameters
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.sqs import SqsSink
 from tests.sinks import suite

@@ -11,6 +11,8 @@ import lmdb
 import msgspec
 import pytest
 
+from router.catalog import records as records_of_the_catalog
+from router.catalog.records import Fired
 from router.simulator.records import DEDUPLICATION, DEDUPLICATION_END
 from router.sinks.base import Rejected, Retryable
 from router.store.base import Batch, Table, key32, key64
@@ -181,6 +183,18 @@ def test_each_row_of_the_trace_that_was_cut_off_is_told(folder: Path) -> None:
     assert [problem.table for problem in report.problems] == ["trace"] * 3
 
 
+def fired_value(name: str) -> bytes:
+    return records_of_the_catalog.value(Fired(f"arn:aws:events:us-east-1:111111111111:rule/{name}", 1, 2))
+
+
+def fired_row(name: bytes, value: bytes) -> Callable[[Raw], None]:
+    return lambda raw: raw.put(Table.CATALOG, b"fired\x00111111111111\0us-east-1\0" + name, value)
+
+
+def test_how_far_a_schedule_has_come_is_good(folder: Path) -> None:
+    assert damaged(folder, fired_row(b"r", fired_value("r"))) == []
+
+
 def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
     report = verify(folder)
     assert report.problems == []
@@ -221,7 +235,11 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         (lambda raw: raw.put(Table.META, b"format", b"crossbus-store-99"), "meta", "newer than"),
         (put_first(Table.CATALOG, b"{"), "catalog", "it is no Bus: "),
         (lambda raw: raw.put(Table.CATALOG, b"hub\0born", b"x"), "catalog", "expected a time in ms"),
-        (lambda raw: raw.put(Table.CATALOG, b"queue\0x", b"{}"), "catalog", "expected a bus or a rule"),
+        (
+            lambda raw: raw.put(Table.CATALOG, b"queue\0x", b"{}"),
+            "catalog",
+            "expected a kind of thing that this version has",
+        ),
         (
             lambda raw: raw.delete(Table.CATALOG, first(raw, Table.CATALOG)),
             "catalog",
@@ -229,6 +247,9 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         ),
         (rule_of(name="else"), "catalog", "its content is that of arn:aws:events:"),
         (rule_of(event_pattern='{"source":"x"}'), "catalog", "its pattern cannot be read: "),
+        (rule_of(schedule_expression="rate(x)"), "catalog", "its schedule cannot be read: expected rate"),
+        (fired_row(b"r", b"{"), "catalog", "it is no Fired: "),
+        (fired_row(b"r", fired_value("else")), "catalog", "its content is that of arn:aws:events:us-east-1:1"),
         (lambda raw: raw.put(Table.INBOXES, key32(9), b"x"), "inboxes", "it is no InboxRecord: "),
         (other_inbox_of_the_same_arn, "inboxes", "it has the ARN of inbox 1"),
         (
@@ -352,8 +373,8 @@ def test_the_command_prints_problems_up_to_its_limit_and_ends_with_1(folder: Pat
     status, out, err = run("store", "verify", "--data-folder", str(folder), "--limit", "2")
     assert status == 1
     assert out.splitlines() == [
-        "catalog bad/0: expected a bus or a rule",
-        "catalog bad/1: expected a bus or a rule",
+        "catalog bad/0: expected a kind of thing that this version has",
+        "catalog bad/1: expected a kind of thing that this version has",
         "… and 1 more",
     ]
     assert "has 3 broken invariants" in err
