@@ -54,6 +54,7 @@ from router.sinks.table import SinkTable
 from router.sources.http import HttpServer
 from router.sources.intake import Intake
 from router.sources.sqs import SqsSource
+from router.stacks import Stacks
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
 from router.trace import Trace
@@ -250,6 +251,7 @@ class _Parts:
             trace=self._trace,
             paces=hub.paces(),
         )
+        self.stacks = Stacks(store)
         self.intake = Intake(
             pipeline=self.pipeline,
             find_bus=self.catalog.bus,
@@ -291,6 +293,7 @@ class _Parts:
                     dead_letters=self._dead_letters,
                     target_arn=self._target_arn,
                 ),
+                stacks=self.stacks,
                 state=self._state,
                 default_location=next(self._hub.locations()),
             ),

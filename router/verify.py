@@ -7,7 +7,7 @@
     DELIVERIES    each has its lane and its body, of the kind that its lane carries, and decodes; none is there twice
     LANES         each decodes; no two stand for the same target
     DEAD_LETTERS  each decodes
-    CATALOG       each row decodes, has the key that its content says, a pattern that parses, and a bus
+    CATALOG       each row decodes, has the key that its content says, a pattern that parses, and a bus; or is a stack
     INBOXES       each decodes; no two have the same ARN; the counts of a clean stop are the numbers of messages
     MESSAGES      each has its inbox and decodes; each deduplication id has the row that ends it, each such row its id
     TRACE         each row decodes
@@ -23,9 +23,11 @@ from typing import TypeVar
 
 import msgspec
 
+from router import stacks
 from router.catalog import records as catalog_records
 from router.catalog.model import Bus, Rule
 from router.core.pattern import InvalidPattern, parse
+from router.importers.record import StackRecord
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, LaneName, Progress
 from router.simulator import records
 from router.simulator.deduplication import DeduplicationRow
@@ -261,8 +263,12 @@ class _Verification:
             rule = self._decoded(table, key, value, Rule)
             if rule is not None:
                 self._rule(key, rule)
+        elif kind == b"stack":
+            stack = self._decoded(table, key, value, StackRecord)
+            if stack is not None and stacks.key(stack) != key:
+                self._broken(table, key, f"its content is that of stack {stack.stack}")
         else:
-            self._broken(table, key, "expected a bus or a rule")
+            self._broken(table, key, "expected a bus, a rule or a stack")
 
     def _rule(self, key: bytes, rule: Rule) -> None:
         if catalog_records.rule_key(rule) != key:
