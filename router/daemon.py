@@ -1,8 +1,8 @@
 """Builds everything in order, runs it in one task group, stops it in reverse order.
 
-Start: store, inboxes, catalog, declared resources, pipeline (recovering what was left), HTTP, queue sources. Stop
-(SIGTERM or Ctrl-C): queue sources and HTTP intake, attempts in flight within the drain limit, inboxes, store. A second
-signal does not wait. The port is opened last, so that whoever connects finds a hub that is ready.
+Start: store, inboxes, catalog, declared resources, templates, pipeline (recovering what was left), HTTP, queue sources.
+Stop (SIGTERM or Ctrl-C): queue sources and HTTP intake, attempts in flight within the drain limit, inboxes, store. A
+second signal does not wait. The port is opened last, so that whoever connects finds a hub that is ready.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from router.config import ConfigError, Hub
 from router.core.cloudtrail import Trail
 from router.core.event import Event, Location
 from router.dead_letters import DeadLetters
+from router.declared_templates import DeclaredTemplates
 from router.errors import ApiError
 from router.locations import Locations
 from router.metrics import Metrics
@@ -273,6 +274,9 @@ class _Parts:
             Service("sqs", sqs.operations(self.inboxes, lambda: self.http.base_url())),
             Service("logs", logs.operations(self.inboxes)),
         ]
+        self._templates = DeclaredTemplates(
+            self._hub.templates, self.stacks, {service.name: service for service in services}
+        )
         keys = {
             key.access_key_id: Key(key.secret_access_key, key.account, admin=key.admin, session_token=key.session_token)
             for key in self._hub.auth.keys
@@ -372,6 +376,7 @@ class _Parts:
                     location = Location(resources.account, resources.region)
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             report = await self.catalog.declare(self._hub.resources)
+            await self._templates.deploy()
             self.catalog.prepare()
             if report.created or report.updated or report.removed:
                 log.info(

@@ -95,6 +95,10 @@ class _Run:
 
     def _step(self, step: Step) -> Deeds:
         kind = KINDS[step.type]
+        # What the hub file lists is to be there; for all others a deployment looks at changes only, as on AWS.
+        listed = step.action == "keep" and self._record.declared
+        if listed and not (yield from kind.exists(self._where, step.name, step.properties)):
+            step = msgspec.structs.replace(step, action="create", before=None)
         if step.action == "keep":
             assert step.before is not None
             kept = msgspec.structs.replace(step.before, depends_on=step.depends_on, retain=step.retain)
@@ -146,18 +150,18 @@ class _Run:
         """What is replaced goes, whatever its DeletionPolicy: that it may stay is said by UpdateReplacePolicy."""
         if not step.retain_replaced:
             left = Leftover(step.logical_id, msgspec.structs.replace(old, retain=False))
-            self._record = msgspec.structs.replace(self._record, leftovers=(*self._record.leftovers, left))
+            self._record = msgspec.structs.replace(self._record, leftovers=(left, *self._record.leftovers))
 
     def _save(self) -> Deeds:
         version = yield Save(self._record)
         self._record = msgspec.structs.replace(self._record, version=version)
 
     def _clean_up(self) -> Deeds:
-        """Deletes what was replaced and what the template has no more."""
-        going = [*self._record.leftovers, *deletes(self._record, {step.logical_id for step in self._stack.plan.steps})]
+        """Deletes what the template has no more, then what was replaced, the last first: rules go before buses."""
+        wanted = {step.logical_id for step in self._stack.plan.steps}
+        going = [*deletes(self._record, wanted), *self._record.leftovers]
         if not going:
             return
-        wanted = {step.logical_id for step in self._stack.plan.steps}
         resources = {name: resource for name, resource in self._record.resources.items() if name in wanted}
         self._record = msgspec.structs.replace(self._record, resources=resources, leftovers=tuple(going))
         yield from self._save()
@@ -238,7 +242,7 @@ _DID = {"create": "made", "update": "changed", "replace": "replaced"}
 
 def deleting(record: StackRecord, where: Where) -> Deeds:
     """Deletes what the stack has, what needs others first. Raises DeployFailed."""
-    going = (*record.leftovers, *deletes(record, set()))
+    going = (*deletes(record, set()), *record.leftovers)
     record = msgspec.structs.replace(record, status="changing", resources={}, leftovers=going, outputs={}, exports={})
     version = yield Save(record)
     record = msgspec.structs.replace(record, version=version)

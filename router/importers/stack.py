@@ -402,8 +402,8 @@ class Stack:
     def _deletes(self, wanted: set[str]) -> Iterator[Leftover]:
         if self.record is None:
             return
-        yield from self.record.leftovers
         yield from deletes(self.record, wanted)
+        yield from self.record.leftovers
 
 
 def deletes(record: StackRecord, wanted: set[str]) -> list[Leftover]:
