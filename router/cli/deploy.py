@@ -22,7 +22,7 @@ from router.importers.document import TemplateRefused
 from router.importers.drive import drive, exports_of_others, in_use, target, used_exports
 from router.importers.kinds import Call, CallRefused, Where
 from router.importers.record import STACK_NAME, STACK_NAME_FORM, StackRecord
-from router.importers.stack import Given, Stack
+from router.importers.stack import Given, Stack, deletes
 
 
 def deploy(
@@ -163,8 +163,9 @@ class _Deployment:
         if reason is not None:
             fail(reason)
         if only_plan:
-            for logical_id, resource in reversed(record.resources.items()):
-                typer.echo(f"-  {logical_id}  {resource.type}  {resource.identity}")
+            for left in (*deletes(record, set()), *record.leftovers):
+                kept = "  (it stays: DeletionPolicy)" if left.resource.retain else ""
+                typer.echo(f"-  {left.logical_id}  {left.resource.type}  {left.resource.identity}{kept}")
             return
         self._drive(deleting(record, self._where))
         self._say(f"deleted stack {self._where.stack}")

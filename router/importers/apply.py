@@ -60,18 +60,13 @@ class _Run:
         location = stack.where.location
         first = StackRecord(account=location.account, region=location.region, stack=stack.where.stack)
         self._before = stack.record or first
-        self._record = msgspec.structs.replace(
-            self._before, status="changing", reason="", declared=declared, leftovers=()
-        )
+        self._record = msgspec.structs.replace(self._before, status="changing", reason="", declared=declared)
         self._done: list[tuple[Step, ResourceRecord]] = []
 
     def run(self) -> Deeds:
         plan = self._stack.plan
         self._record = msgspec.structs.replace(
-            self._record,
-            leftovers=self._before.leftovers,
-            parameters=self._stack.kept_parameters(),
-            imports=self._stack.imports,
+            self._record, parameters=self._stack.kept_parameters(), imports=self._stack.imports
         )
         for step in plan.steps:
             try:

@@ -130,7 +130,7 @@ class Check:
 
     def _scalar(self, type_: Type, value: Any, path: str) -> Any:
         if isinstance(value, (dict, list)) or value is None:
-            return self._wrong(f"a {type_.name}", value, path)
+            return self._wrong(_a(type_), value, path)
         written = text(value)
         match type_.name:
             case "text":
@@ -151,12 +151,16 @@ class Check:
                     return float(written)
                 except ValueError:
                     pass
-        self.problems.append(f"expected a {type_.name}, got {_shown(type_, value)} - at `{path}`")
+        self.problems.append(f"expected {_a(type_)}, got {_shown(type_, value)} - at `{path}`")
         return value
 
     def _wrong(self, expected: str, value: Any, path: str) -> Any:
         self.problems.append(f"expected {expected}, got {kind(value)} - at `{path}`")
         return value
+
+
+def _a(type_: Type) -> str:
+    return f"an {type_.name}" if type_.name == "integer" else f"a {type_.name}"
 
 
 def _shown(type_: Type, value: Any) -> str:

@@ -21,10 +21,11 @@ TOPIC = f"arn:aws:sns:{REGION}:{WORKLOAD}:orders"
 MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
 RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
 ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
-COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "put-events", "status", "version"]
+COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "put-events", "status", "version", "deploy"]
 COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
 ASKING = [
     "status",
+    "deploy --stack shop --delete",
     "explain {}",
     "trace e1",
     "inbox list",

@@ -306,7 +306,7 @@ def test_ref_and_get_att_give(type_: str, given: str, values: tuple[str, ...], e
         (
             "AWS::Events::Rule",
             "{EventPattern: {}, Targets: [{Id: a, Arn: b, RetryPolicy: {MaximumRetryAttempts: x}}]}",
-            "expected a integer, got 'x'",
+            "expected an integer, got 'x'",
         ),
         ("AWS::Events::EventBus", "{}", "expected Name, got none"),
         ("AWS::Events::EventBusPolicy", "{StatementId: a}", "expected Statement, or Action and Principal, got neither"),
@@ -326,7 +326,7 @@ def test_ref_and_get_att_give(type_: str, given: str, values: tuple[str, ...], e
         ("AWS::SQS::Queue", "{FifoQueue: maybe}", "expected a boolean, got 'maybe'"),
         ("AWS::SQS::Queue", "{KmsMasterKeyId: alias/aws/sqs}", "expected no key, this hub has none"),
         ("AWS::SQS::Queue", "{Name: a}", "got Name - at `Resources.Thing.Properties`"),
-        ("AWS::Logs::LogGroup", "{RetentionInDays: x}", "expected a integer, got 'x'"),
+        ("AWS::Logs::LogGroup", "{RetentionInDays: x}", "expected an integer, got 'x'"),
     ],
 )
 def test_wrong_property_is_refused(type_: str, given: str, problem: str) -> None:

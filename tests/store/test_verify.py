@@ -190,7 +190,13 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         (lambda raw: raw.put(Table.META, b"format", b"crossbus-store-99"), "meta", "newer than"),
         (put_first(Table.CATALOG, b"{"), "catalog", "it is no Bus: "),
         (lambda raw: raw.put(Table.CATALOG, b"hub\0born", b"x"), "catalog", "expected a time in ms"),
-        (lambda raw: raw.put(Table.CATALOG, b"queue\0x", b"{}"), "catalog", "expected a bus or a rule"),
+        (lambda raw: raw.put(Table.CATALOG, b"queue\0x", b"{}"), "catalog", "expected a bus, a rule or a stack"),
+        (lambda raw: raw.put(Table.CATALOG, b"stack\0x", b"{}"), "catalog", "it is no StackRecord: "),
+        (
+            lambda raw: raw.put(Table.CATALOG, b"stack\0x", b'{"account":"1","region":"r","stack":"s"}'),
+            "catalog",
+            "its content is that of stack s",
+        ),
         (
             lambda raw: raw.delete(Table.CATALOG, first(raw, Table.CATALOG)),
             "catalog",
@@ -321,8 +327,8 @@ def test_the_command_prints_problems_up_to_its_limit_and_ends_with_1(folder: Pat
     status, out, err = run("store", "verify", "--data-folder", str(folder), "--limit", "2")
     assert status == 1
     assert out.splitlines() == [
-        "catalog bad/0: expected a bus or a rule",
-        "catalog bad/1: expected a bus or a rule",
+        "catalog bad/0: expected a bus, a rule or a stack",
+        "catalog bad/1: expected a bus, a rule or a stack",
         "… and 1 more",
     ]
     assert "has 3 broken invariants" in err
