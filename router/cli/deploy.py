@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from router.cli.client import HubClient, HubRefused, HubUnreachable
-from router.cli.terminal import REGION, URL, RegionOption, Url, complain, fail, print_json, told
+from router.cli.terminal import ACCOUNT, REGION, URL, RegionOption, Url, complain, fail, print_json, told
 from router.core.arn import parse
 from router.core.event import Location
 from router.importers import plan_text
@@ -29,7 +29,7 @@ def deploy(
     template: Annotated[
         Path | None, typer.Argument(help="The template, YAML or JSON. Not needed with --delete and --stack.")
     ] = None,
-    account: Annotated[str, typer.Option(help="The account to deploy to.")] = "111111111111",
+    account: Annotated[str, typer.Option(help="The account to deploy to.")] = ACCOUNT,
     region: RegionOption = REGION,
     parameter: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE; may stand several times. One left out keeps its value.")

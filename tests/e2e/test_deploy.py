@@ -248,6 +248,23 @@ def test_record_that_cannot_be_is_refused(hub: HubProcess, body: bytes, text: st
     assert text in json.loads(found)["message"]
 
 
+def test_where_signatures_are_verified_an_admin_key_deploys_and_another_does_not(tmp_path: Path, secrets: str) -> None:
+    admin: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "AKIAADMIN", "AWS_SECRET_ACCESS_KEY": "admin/secret+8Kz"}
+    other: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "AKIAOTHER", "AWS_SECRET_ACCESS_KEY": "other/secret+9Xy"}
+    keys = [
+        {
+            "access_key_id": pair["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": pair["AWS_SECRET_ACCESS_KEY"],
+            "account": WORKLOAD,
+            "admin": pair is admin,
+        }
+        for pair in (admin, other)
+    ]
+    with HubProcess(tmp_path / "hub", {"auth": {"mode": "sigv4", "keys": keys}}) as running:
+        assert "it is not an admin key" in complaint(running, "deploy", secrets, **other)
+        assert "made Rule (secrets-Rule-" in answer(running, "deploy", secrets, **admin)
+
+
 # the hub file
 
 
@@ -262,26 +279,22 @@ def listed(folder: Path, *templates: tuple[str, str], **more: Any) -> dict[str, 
     return {"templates": entries}
 
 
-def restarted(folder: Path, settings: dict[str, Any]) -> HubProcess:
-    return HubProcess(folder, settings)
-
-
 def test_listed_template_is_deployed_at_start_kept_and_deleted_once_it_is_not_listed(tmp_path: Path) -> None:
     folder = tmp_path / "hub"
-    with restarted(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "one"})) as hub:
+    with HubProcess(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "one"})) as hub:
         (rule,) = rules(hub)
         events = hub.client("events")
         events.remove_targets(Rule=rule, Ids=["log", "queue"])
         events.delete_rule(Name=rule)
         hub.stop()
-    with restarted(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "one"})) as hub:
+    with HubProcess(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "one"})) as hub:
         assert rules(hub) == [rule]
         assert len(hub.client("events").list_targets_by_rule(Rule=rule)["Targets"]) == 2
         hub.stop()
-    with restarted(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "two"})) as hub:
+    with HubProcess(folder, listed(folder, ("secrets", SECRETS), parameters={"Agent": "two"})) as hub:
         assert '{"wildcard":"two"}' in hub.client("events").describe_rule(Name=rule)["EventPattern"]
         hub.stop()
-    with restarted(folder, {}) as hub:
+    with HubProcess(folder, {}) as hub:
         assert rules(hub) == []
         assert hub.client("sqs").list_queues().get("QueueUrls", []) == []
 
@@ -293,11 +306,11 @@ def test_listed_template_imports_from_one_before_it_and_both_go_together(tmp_pat
         "Resources:\n  R:\n    Type: AWS::Events::Rule\n    Properties:\n      EventPattern: {source: [x]}\n"
         "      Targets: [{Id: q, Arn: !ImportValue arn}]\n"
     )
-    with restarted(folder, listed(folder, ("source", source), ("user", user))) as hub:
+    with HubProcess(folder, listed(folder, ("source", source), ("user", user))) as hub:
         (rule,) = rules(hub)
         assert rule.startswith("user-R-")
         hub.stop()
-    with restarted(folder, {}) as hub:
+    with HubProcess(folder, {}) as hub:
         assert rules(hub) == []
 
 
