@@ -24,6 +24,7 @@ from router.catalog.model import RuleState, Target
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
 from router.core.pace import PaceSettings, Probing, TargetLimits
+from router.importers.record import STACK_NAME
 
 AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
 AnyAccount = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{12}|\*)$")]
@@ -229,6 +230,17 @@ class Resources(_Strict, frozen=True, kw_only=True):
     rules: list[DeclaredRule] = []
 
 
+class DeclaredTemplate(_Secret, frozen=True, kw_only=True):
+    """A CloudFormation template that is deployed at every start."""
+
+    file: str
+    """Taken from the hub file's folder."""
+    account: AccountId
+    region: RegionName
+    stack: Annotated[str, msgspec.Meta(pattern=f"^{STACK_NAME.pattern}$")]
+    parameters: dict[str, str] = {}
+
+
 class StoreSettings(_Strict, frozen=True, kw_only=True):
     bytes_max: Annotated[int, msgspec.Meta(ge=16 * 1024**2)] = limits.STORE_BYTES_MAX
     durability: Literal["fsync", "os"] = "fsync"
@@ -294,6 +306,7 @@ class Hub(_Strict, frozen=True, kw_only=True):
     schedules: ScheduleSettings = ScheduleSettings()
     drain_s_max: Annotated[float, msgspec.Meta(ge=0)] = limits.DRAIN_S_MAX
     resources: list[Resources] = []
+    templates: list[DeclaredTemplate] = []
 
     def locations(self) -> Iterator[Location]:
         for account in self.accounts:
@@ -325,7 +338,9 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Hub:
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the hub file {path}: {error.strerror}") from error
-    return parse(raw, str(path), os.environ if environment is None else environment)
+    hub = parse(raw, str(path), os.environ if environment is None else environment)
+    templates = [msgspec.structs.replace(template, file=str(path.parent / template.file)) for template in hub.templates]
+    return msgspec.structs.replace(hub, templates=templates)
 
 
 def parse(raw: bytes, name: str, environment: Mapping[str, str]) -> Hub:
@@ -446,6 +461,7 @@ def _problems(hub: Hub) -> Iterator[str]:
         if f"{resources.account}/{resources.region}" not in known:
             yield f"expected a declared account and region, got {resources.account}/{resources.region} - at `{path}`"
         yield from _resource_problems(resources, path)
+    yield from _template_problems(hub, known)
     for index, source in enumerate(hub.sqs_sources):
         if f"{source.account}/{source.region}" not in known:
             yield (
@@ -456,6 +472,17 @@ def _problems(hub: Hub) -> Iterator[str]:
         yield from _url_problems(source.queue_url, f"$.sqs_sources[{index}].queue_url")
     for index, endpoint in enumerate(hub.endpoints):
         yield from _url_problems(endpoint.url, f"$.endpoints[{index}].url")
+
+
+def _template_problems(hub: Hub, known: set[str]) -> Iterator[str]:
+    for index, template in enumerate(hub.templates):
+        if f"{template.account}/{template.region}" not in known:
+            yield (
+                f"expected a declared account and region, got {template.account}/{template.region} - "
+                f"at `$.templates[{index}]`"
+            )
+    names = [f"{template.account}/{template.region}/{template.stack}" for template in hub.templates]
+    yield from _repeated("$.templates", "stack of a location", names)
 
 
 def _resource_problems(resources: Resources, path: str) -> Iterator[str]:

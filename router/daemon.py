@@ -1,7 +1,7 @@
 """Builds everything in order, runs it in one task group, stops it in reverse order.
 
-Start: store, inboxes, catalog, declared resources, pipeline (recovering what was left), HTTP, queue sources and
-schedules. Stop (SIGTERM or Ctrl-C): queue sources, schedules and HTTP intake, attempts in flight within the drain
+Start: store, inboxes, catalog, declared resources, templates, pipeline (recovering what was left), HTTP, queue sources
+and schedules. Stop (SIGTERM or Ctrl-C): queue sources, schedules and HTTP intake, attempts in flight within the drain
 limit, inboxes, store. A second signal does not wait. The port is opened last, so that whoever connects finds a hub that
 is ready.
 """
@@ -33,6 +33,7 @@ from router.config import ConfigError, Hub
 from router.core.cloudtrail import Trail
 from router.core.event import Event, Location
 from router.dead_letters import DeadLetters
+from router.declared_templates import DeclaredTemplates
 from router.errors import ApiError
 from router.locations import Locations
 from router.metrics import Metrics
@@ -56,6 +57,7 @@ from router.sources.http import HttpServer
 from router.sources.intake import Intake
 from router.sources.schedule import Schedules
 from router.sources.sqs import SqsSource
+from router.stacks import Stacks
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
 from router.trace import Trace
@@ -252,6 +254,7 @@ class _Parts:
             trace=self._trace,
             paces=hub.paces(),
         )
+        self.stacks = Stacks(store)
         self.intake = Intake(
             pipeline=self.pipeline,
             find_bus=self.catalog.bus,
@@ -281,6 +284,9 @@ class _Parts:
             Service("sqs", sqs.operations(self.inboxes, lambda: self.http.base_url())),
             Service("logs", logs.operations(self.inboxes)),
         ]
+        self._templates = DeclaredTemplates(
+            self._hub.templates, self.stacks, {service.name: service for service in services}
+        )
         keys = {
             key.access_key_id: Key(key.secret_access_key, key.account, admin=key.admin, session_token=key.session_token)
             for key in self._hub.auth.keys
@@ -302,6 +308,7 @@ class _Parts:
                     target_arn=self._target_arn,
                 ),
                 schedules=self.schedules,
+                stacks=self.stacks,
                 state=self._state,
                 default_location=next(self._hub.locations()),
             ),
@@ -381,6 +388,7 @@ class _Parts:
                     location = Location(resources.account, resources.region)
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             report = await self.catalog.declare(self._hub.resources)
+            await self._templates.deploy()
             self.catalog.prepare()
             self.schedules.load()
             if report.created or report.updated or report.removed:

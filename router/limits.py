@@ -85,6 +85,17 @@ MERGE_DELAY_S = 0.2  # ours: a changed rule table is merged after this time, wit
 EXPLAINED_EVENT_CHARS_MAX = 1024 * 1024 + 8192  # ours: the largest event with its envelope
 EXPLAINED_RULES_MAX = 10_000  # ours: of a bus with more rules, the first by name are looked at
 
+# Templates and stacks ("cloudformation-limits").
+TEMPLATE_BYTES_MAX = 1024 * 1024  # a template in an S3 bucket
+TEMPLATE_VALUES_MAX = 100_000  # ours: with every alias counted
+TEMPLATE_DEPTH_MAX = 100  # ours
+TEMPLATE_PARAMETERS_MAX = 200
+TEMPLATE_MAPPINGS_MAX = 200
+TEMPLATE_RESOURCES_MAX = 500
+TEMPLATE_OUTPUTS_MAX = 200
+STACKS_PER_LOCATION_MAX = 2000
+STACK_RECORD_BYTES_MAX = 3 * 1024 * 1024  # ours: below what a request may have
+
 # Metrics.
 RULE_SERIES_MAX = 500  # ours: rules beyond it are counted under `other`
 SQS_SOURCE_LOG_INTERVAL_S = 60.0  # ours: messages that cannot be taken are shown once a minute

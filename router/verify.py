@@ -7,7 +7,7 @@
     DELIVERIES    each has its lane and its body, of the kind that its lane carries, and decodes; none is there twice
     LANES         each decodes; no two stand for the same target
     DEAD_LETTERS  each decodes
-    CATALOG       each row decodes, has the key that its content says, what parses, and a bus
+    CATALOG       each row decodes, has the key that its content says; a rule has what parses, and a bus
     INBOXES       each decodes; no two have the same ARN; the counts of a clean stop are the numbers of messages
     MESSAGES      each has its inbox and decodes; each deduplication id has the row that ends it, each such row its id
     TRACE         each row decodes, and what it says happened was in lanes that exist
@@ -23,10 +23,12 @@ from typing import TypeVar
 
 import msgspec
 
+from router import stacks
 from router.catalog import records as catalog_records
 from router.catalog.model import Bus, Rule
 from router.core import schedule
 from router.core.pattern import InvalidPattern, parse
+from router.importers.record import StackRecord
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, LaneName, Progress
 from router.simulator import records
 from router.simulator.deduplication import DeduplicationRow
@@ -285,6 +287,10 @@ class _Verification:
             fired = self._decoded(table, key, value, catalog_records.Fired)
             if fired is not None and not fired.rule_arn.endswith(f":rule/{key.decode().rpartition(chr(0))[2]}"):
                 self._broken(table, key, f"its content is that of {fired.rule_arn}")
+        elif kind == b"stack":
+            stack = self._decoded(table, key, value, StackRecord)
+            if stack is not None and stacks.key(stack) != key:
+                self._broken(table, key, f"its content is that of stack {stack.stack}")
         else:
             self._broken(table, key, "expected a kind of thing that this version has")
 

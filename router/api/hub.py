@@ -1,5 +1,6 @@
 """The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, why an event
-matches or does not (`explain.py`), what happened to one (`router/trace_tree.py`), and when schedules fire.
+matches or does not (`explain.py`), what happened to one (`router/trace_tree.py`), when schedules fire, and what is
+deployed (`router/stacks.py`).
 
 JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
 `after` goes on where a page ended.
@@ -18,12 +19,14 @@ from router.catalog.catalog import Catalog
 from router.core.event import Location, envelope
 from router.dead_letters import DeadLetters
 from router.errors import ApiError, ResourceNotFoundException, ValidationException
+from router.importers.record import STACK_NAME, STACK_NAME_FORM, StackRecord
 from router.lanes import DeadLetter
 from router.pipeline import Pipeline
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
 from router.simulator.records import Message, is_binary
 from router.sources.schedule import Schedules
+from router.stacks import Stacks
 from router.trace_tree import TraceTree
 from router.world import iso_ms
 
@@ -50,11 +53,23 @@ class _Query:
             raise ValidationException(f"expected the query parameter `{name}`, got none")
         return value
 
+    def location(self) -> Location:
+        return location(self.text("account"), self.text("region"))
+
     def number(self, name: str, default: int, largest: int) -> int:
         value = self._query.get(name, str(default))
         if re.fullmatch(r"[0-9]{1,19}", value) is None or int(value) > largest:
             raise ValidationException(f"expected a number from 0 to {largest}, got {value[:40]!r} - at `{name}`")
         return int(value)
+
+
+def location(account: str, region: str) -> Location:
+    """Raises ValidationException."""
+    if re.fullmatch(r"[0-9]{12}", account) is None or re.fullmatch(r"[a-z0-9-]{1,32}", region) is None:
+        raise ValidationException(
+            f"expected an account of 12 digits and a region, got {account[:40]!r} {region[:40]!r}"
+        )
+    return Location(account, region)
 
 
 _Action = Callable[["HubApi", _Query, bytes, str], Awaitable[Any]]
@@ -72,6 +87,7 @@ class HubApi:
         catalog: Catalog,
         traces: TraceTree,
         schedules: Schedules,
+        stacks: Stacks,
         state: Callable[[], Mapping[str, Any]],
         default_location: Location,
     ) -> None:
@@ -81,6 +97,7 @@ class HubApi:
         self._catalog = catalog
         self._traces = traces
         self._schedules = schedules
+        self._stacks = stacks
         self._state = state
         self._default_location = default_location
 
@@ -184,6 +201,22 @@ class HubApi:
         find = self._schedules.upcoming(query.all().get("after", ""), limit, count)
         return {"count": self._schedules.count, "schedules": await anyio.to_thread.run_sync(find)}
 
+    async def stacks(self, query: _Query, _body: bytes, _number: str) -> Any:
+        return {"stacks": self._stacks.of(query.location())}
+
+    async def put_stack(self, _query: _Query, body: bytes, _number: str) -> Any:
+        try:
+            record = msgspec.json.decode(body, type=StackRecord)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValidationException(f"expected a stack's record: {error}") from error
+        if STACK_NAME.fullmatch(record.stack) is None:
+            raise ValidationException(f"expected {STACK_NAME_FORM}, got {record.stack[:200]!r} - at `stack`")
+        location(record.account, record.region)
+        return {"version": await self._stacks.put(record)}
+
+    async def delete_stack(self, query: _Query, _body: bytes, _number: str) -> Any:
+        return {"deleted": await self._stacks.delete(query.location(), query.text("stack"))}
+
     async def _redrive(self, number: int) -> None:
         await self._dead_letters.redrive(
             number,
@@ -205,6 +238,9 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("POST", re.compile("explain"), HubApi.explain),
     ("GET", re.compile("trace"), HubApi.trace),
     ("GET", re.compile("schedules"), HubApi.schedules),
+    ("GET", re.compile("stacks"), HubApi.stacks),
+    ("PUT", re.compile("stacks"), HubApi.put_stack),
+    ("DELETE", re.compile("stacks"), HubApi.delete_stack),
 )
 
 

@@ -11,6 +11,7 @@ from router import __version__
 from router.cli import patterns
 from router.cli.check import HUB_FILE, check
 from router.cli.client import HubClient
+from router.cli.deploy import deploy
 from router.cli.schedules import schedules
 from router.cli.store import store_app
 from router.cli.terminal import ACCOUNT, REGION, URL, AccountOption, RegionOption, Url, fail, print_json, told
@@ -59,6 +60,7 @@ app.command("test-pattern")(patterns.try_pattern)
 app.command()(patterns.explain)
 app.command()(trace)
 app.command()(schedules)
+app.command()(deploy)
 
 
 @app.command("put-events")

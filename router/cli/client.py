@@ -26,6 +26,11 @@ class HubUnreachable(Exception):
 class HubRefused(Exception):
     """The hub's answer is a refusal; the text has its code and message."""
 
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
 
 class HubClient:
     """Calls to one hub; `account` and `region` say as whom and where. Raises HubUnreachable and HubRefused."""
@@ -75,7 +80,7 @@ class HubClient:
             if not isinstance(refusal, dict):
                 refusal = {}
             code = str(refusal.get("__type", f"HTTP {error.code}")).rpartition("#")[2]
-            raise HubRefused(f"{code}: {refusal.get('message', error.reason)}") from error
+            raise HubRefused(code, str(refusal.get("message", error.reason))) from error
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise HubUnreachable(

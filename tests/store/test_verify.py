@@ -240,6 +240,12 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
             "catalog",
             "expected a kind of thing that this version has",
         ),
+        (lambda raw: raw.put(Table.CATALOG, b"stack\0x", b"{}"), "catalog", "it is no StackRecord: "),
+        (
+            lambda raw: raw.put(Table.CATALOG, b"stack\0x", b'{"account":"1","region":"r","stack":"s"}'),
+            "catalog",
+            "its content is that of stack s",
+        ),
         (
             lambda raw: raw.delete(Table.CATALOG, first(raw, Table.CATALOG)),
             "catalog",
