@@ -168,6 +168,9 @@ class HttpServer:
         self._open_location(Location(caller.account, caller.region))
         if _HOST.fullmatch(request.host):
             _host.set(request.host)
+        trace_header = request.headers.get("X-Amzn-Trace-Id")
+        if trace_header is not None:
+            caller = msgspec.structs.replace(caller, trace_header=trace_header)
         try:
             answer = await service.call(operation, body, caller)
         except ApiError as error:

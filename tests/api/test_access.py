@@ -6,6 +6,7 @@ import pytest
 
 from router.catalog.model import Bus
 from router.catalog.permissions import authorize_put_events
+from router.core.policy import Decision, Principal
 from tests.api.hub import ME, THEM, Api, serving
 from tests.catalog.hub import HERE, OTHER, PATTERN, QUEUE, put_rule
 
@@ -92,7 +93,7 @@ async def test_an_express_denial_holds_for_the_own_account(tmp_path: Path) -> No
 
 def sending(api: Api, account: str, bus: Bus, **given: Any) -> bool:
     keys: dict[str, Any] = {"source": "orders", "detail_type": "t", "org_id": None, "via_rule_arn": None, **given}
-    return authorize_put_events(api.catalog, account, bus, **keys)
+    return authorize_put_events(api.catalog, Principal(account), bus, **keys) is Decision.ALLOW
 
 
 async def test_only_the_own_account_puts_events_without_a_policy(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.policy import Decision, MalformedPolicy, check, evaluate, like
+from router.core.policy import (
+    Decision,
+    InvalidPrincipal,
+    MalformedPolicy,
+    Principal,
+    check,
+    evaluate,
+    like,
+    principal_of,
+)
 
 BUS = "arn:aws:events:eu-west-1:333333333333:event-bus/central"
 RULE = "arn:aws:events:us-east-1:111111111111:rule/forward"
@@ -19,6 +28,7 @@ CONTEXT: dict[str, str | list[str]] = {
     "events:source": ["my.app", "my.other"],
     "events:eventBusInvocation": "true",
 }
+ACCOUNT = Principal("111111111111")
 ALLOW, DENY, NEITHER = Decision.ALLOW, Decision.EXPLICIT_DENY, Decision.NOT_ALLOWED
 
 
@@ -34,19 +44,17 @@ def policy(*statements: Any) -> str:
 
 def decided(
     *statements: Any,
-    account: str = "111111111111",
+    who: Principal = ACCOUNT,
     action: str = "events:PutEvents",
     resource: str = BUS,
     context: dict[str, str | list[str]] | None = None,
-    service: str | None = None,
 ) -> Decision:
     return evaluate(
         policy(*statements),
-        principal_account=account,
+        principal=who,
         action=action,
         resource=resource,
         context=CONTEXT if context is None else context,
-        principal_service=service,
     )
 
 
@@ -67,12 +75,12 @@ def test_explicit_deny_wins_over_allow(statements: list[Any], expected: Decision
 
 
 def test_no_policy_allows_nothing() -> None:
-    assert evaluate(None, principal_account="1" * 12, action="a:b", resource="r", context={}) is NEITHER
+    assert evaluate(None, principal=Principal("1" * 12), action="a:b", resource="r", context={}) is NEITHER
 
 
 def test_statement_may_stand_alone() -> None:
     text = json.dumps({"Statement": statement(), "Id": "x"})
-    assert evaluate(text, principal_account="1" * 12, action="events:PutEvents", resource=BUS, context={}) is ALLOW
+    assert evaluate(text, principal=Principal("1" * 12), action="events:PutEvents", resource=BUS, context={}) is ALLOW
 
 
 @pytest.mark.parametrize(
@@ -103,7 +111,7 @@ def test_principal_is_the_account(principal: Any, allowed: bool) -> None:
     [("*", True), ({"Service": ["x.amazonaws.com", "events.amazonaws.com"]}, True), ({"AWS": "111111111111"}, False)],
 )
 def test_service_is_a_principal_of_its_own(principal: Any, allowed: bool) -> None:
-    decision = decided(statement(Principal=principal), service="events.amazonaws.com")
+    decision = decided(statement(Principal=principal), who=Principal("", service="events.amazonaws.com"))
     assert decision is (ALLOW if allowed else NEITHER)
 
 
@@ -245,7 +253,7 @@ def test_policy_that_cannot_be_honoured_is_refused(text: str, says: str) -> None
     with pytest.raises(MalformedPolicy, match=says):
         check(text)
     with pytest.raises(MalformedPolicy):
-        evaluate(text, principal_account="1" * 12, action="a:b", resource="r", context={})
+        evaluate(text, principal=Principal("1" * 12), action="a:b", resource="r", context={})
 
 
 def test_recorded_policy_of_put_permission_is_accepted() -> None:
