@@ -268,3 +268,82 @@ def test_wildcards_mean_what_the_regular_expression_means(pattern: str, text: st
 
 def test_many_stars_do_not_explode() -> None:
     assert not like("*a" * 200 + "b", "a" * 2000)
+
+
+IAM, STS = "arn:aws:iam::111111111111:", "arn:aws:sts::111111111111:"
+ROLE, USER, ROOT, SESSION = IAM + "role/team/orders", IAM + "user/ann", IAM + "root", STS + "assumed-role/orders/s1"
+
+
+@pytest.mark.parametrize(
+    ("caller", "reached"),
+    [
+        (None, {"account", "root", "role", "user", "session"}),
+        (ROOT, {"account", "root"}),
+        (ROLE, {"account", "root", "role"}),
+        (USER, {"account", "root", "user"}),
+        (SESSION, {"account", "root", "role", "session"}),
+        (STS + "assumed-role/orders/s2", {"account", "root", "role"}),
+        (STS + "federated-user/ann", {"account", "root"}),
+        (IAM + "role/orders", {"account", "root"}),
+    ],
+)
+def test_a_policy_that_names_a_user_or_role_means_that_one(caller: str | None, reached: set[str]) -> None:
+    names = {"account": "111111111111", "root": ROOT, "role": ROLE, "user": USER, "session": SESSION}
+    who = Principal("111111111111") if caller is None else principal_of(caller)
+    for effect, decision in (("Allow", ALLOW), ("Deny", DENY)):
+        found = {
+            word
+            for word, name in names.items()
+            if decided(statement(Effect=effect, Principal={"AWS": name}), who=who) is decision
+        }
+        assert found == reached
+
+
+@pytest.mark.parametrize(
+    ("caller", "names", "spared"),
+    [
+        (None, ["111111111111"], True),
+        (None, [USER], False),
+        (None, "*", True),
+        (USER, [USER], False),
+        (USER, [ROOT], False),
+        (USER, [USER, ROOT], True),
+        (ROLE, [ROLE, "111111111111"], True),
+        (SESSION, [ROLE, ROOT], False),
+        (SESSION, [SESSION, ROOT], False),
+        (SESSION, [SESSION, ROLE, ROOT], True),
+    ],
+)
+def test_a_denial_spares_only_who_is_named_with_their_account(caller: str | None, names: Any, spared: bool) -> None:
+    who = Principal("111111111111") if caller is None else principal_of(caller)
+    denial = statement(Effect="Deny", Principal=None, NotPrincipal={"AWS": names})
+    assert decided(statement(), denial, who=who) is (ALLOW if spared else DENY)
+
+
+def test_a_service_is_spared_by_its_name() -> None:
+    denial = statement(Effect="Deny", Principal=None, NotPrincipal={"Service": "events.amazonaws.com"})
+    assert decided(statement(), denial, who=Principal("", service="events.amazonaws.com")) is ALLOW
+    assert decided(statement(), denial) is DENY
+
+
+@pytest.mark.parametrize("name", [[USER], [ROOT], [ROLE, ROOT]])
+def test_whom_an_allow_leaves_out_it_leaves_out_in_any_way(name: list[str]) -> None:
+    leaving_out = statement(Principal=None, NotPrincipal={"AWS": name})
+    assert decided(leaving_out) is NEITHER
+    assert decided(leaving_out, who=Principal("222222222222")) is ALLOW
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        *("", "111111111111", "*", IAM + "group/g", IAM + "role/", IAM + "user/*", STS + "assumed-role/x"),
+        *(STS + "root", "arn:aws:iam::11:root", "arn:aws:s3:::bucket", IAM + "role/x\ny?"),
+    ],
+)
+def test_what_is_no_principal_is_refused(arn: str) -> None:
+    with pytest.raises(InvalidPrincipal, match="ARN of an IAM principal"):
+        principal_of(arn)
+
+
+def test_refusals_name_the_principal_and_else_the_accounts_root() -> None:
+    assert [str(principal_of(USER)), str(ACCOUNT)] == [USER, ROOT]
