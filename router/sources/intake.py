@@ -113,11 +113,21 @@ class Intake:
         self._authorize_all(sender or Principal(caller.account), caller, entries, default_bus)
         ids = self._world.uuids(len(entries))
         checked = self._checked(caller, entries, ids, default_bus=default_bus, trace_header=trace_header)
-        outcomes = await self._accept(checked)
+        outcomes = await self._accept([self._read_for_nobody(item) for item in checked])
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 self._metrics.bus(caller, self._counted_bus(caller, entry)).refused += 1
         return outcomes
+
+    def _read_for_nobody(self, item: Incoming | Refused) -> Incoming | Refused:
+        """A detail is checked where it is matched; one for a bus that does not exist is checked here."""
+        if (
+            isinstance(item, Incoming)
+            and self._find_bus(item.location, item.bus) is None
+            and not _is_taken_by_tables(item.event)
+        ):
+            return MALFORMED_DETAIL
+        return item
 
     def _counted_bus(self, caller: Location, entry: Entry) -> str:
         """The bus that a refused entry counts under: only buses that there are, so that the label stays bounded."""
