@@ -2,22 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from router.api.operations import _ACTIONS, operations
-from router.api.put_events import PutEvents
+from router.api.operations import _ACTIONS
 from router.aws.model import load_model, operation_names
-from router.aws.service import Caller, Service
+from router.aws.service import Caller
 from router.aws.validate import read_input, violations_text
-from router.core.policy import Decision
 from router.errors import ApiError, SerializationException
-from router.sources.intake import Intake
 from tests.aws.model_walk import OPERATIONS, SHAPES, Case, cases, comparable, example
-from tests.pipeline.hub import HERE, Hub, ScriptedSink, running
-from tests.pipeline.memory_store import MemoryStore
+from tests.aws.service import serving
+from tests.pipeline.hub import HERE
 
 MODEL = load_model("events", operation_names("events"))
 ME = Caller(HERE.account, HERE.region)
@@ -73,23 +68,6 @@ def test_the_walk_breaks_every_constraint_that_requests_have() -> None:
     walked = Counter(case.kind for name in OPERATIONS.values() for case in cases(name))
     assert set(walked) == {"type", *there}
     assert all(walked[kind] >= there[kind] > 0 for kind in there), (walked, there)
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[tuple[Hub, Service]]:
-    async with running(MemoryStore(), ScriptedSink()) as hub:
-        intake = Intake(
-            pipeline=hub.pipeline,
-            find_bus=hub.catalog.bus,
-            authorize=lambda sender, bus, source, detail_type: Decision.ALLOW,
-            trails=lambda location: [],
-            world=hub.world,
-            metrics=hub.metrics,
-            put_events_bytes_max=1 << 20,
-        )
-        put_events = PutEvents(intake, lambda body: service.read("PutEvents", body))
-        service = Service("events", operations(hub.catalog), {"PutEvents": put_events})
-        yield hub, service
 
 
 @pytest.mark.parametrize("operation", ["PutEvents", *_ACTIONS])
