@@ -107,6 +107,8 @@ TEXTS = (
     *("10.0.0.0/33", "::/0", "1e999", "true", "null", "(" * 200, "9" * 400, "2026-01-01", "=", "a=b;Root=1-2-3"),
 )
 NUMBERS = (0, -1, 1, 10, 11, 101, 185, 2**31, -(2**31) - 1, 2**63, 10**400, 0.5, -0.0, 1e308, 253_402_300_800)
+BODY_BYTES_MAX = 1 << 20
+"""Lists in lists that are each made a hundred times longer get no further."""
 KEYS = (
     *("prefix", "suffix", "wildcard", "numeric", "cidr", "exists", "anything-but", "equals-ignore-case", "$or", "a.b"),
     *("Effect", "Principal", "NotPrincipal", "Action", "Resource", "Condition", "StringLike", "Null", "AWS", "", "é"),
@@ -133,9 +135,13 @@ def request(random: Random, operation: str) -> bytes:
     """The body of a request that was right before something happened to it."""
     right = RIGHT.get(operation, ())
     value = random.choice(right) if right and random.random() < 0.8 else full(OPERATIONS[operation])
-    for _ in range(random.choice((0, 1, 1, 1, 2, 3, 6))):
-        value = changed(random, value)
-    body = json.dumps(value, ensure_ascii=random.random() < 0.7).encode("utf-8", "surrogatepass")
+    ascii_only = random.random() < 0.7
+    body = b""
+    for _ in range(random.choice((1, 2, 2, 2, 3, 4, 7))):
+        larger = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        if len(larger) > BODY_BYTES_MAX:
+            break
+        body, value = larger, changed(random, value)
     return broken(random, body) if random.random() < 0.1 else body
 
 
