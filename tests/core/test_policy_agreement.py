@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from router.core.policy import Decision, Principal, evaluate
 
+EXAMPLES = max(400, settings().max_examples)
+"""Each with several requests; more in `make test-deep`."""
 A, B = "111111111111", "222222222222"
 ROLE, PATHED, USER = f"arn:aws:iam::{A}:role/orders", f"arn:aws:iam::{A}:role/team/bills", f"arn:aws:iam::{A}:user/ann"
 SESSION, OTHER_SESSION = f"arn:aws:sts::{A}:assumed-role/orders/s1", f"arn:aws:sts::{A}:assumed-role/bills/s1"
@@ -155,63 +157,74 @@ def some(values: Sequence[Any]) -> st.SearchStrategy[Any]:
     return st.sampled_from(values) | st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True)
 
 
-PRINCIPALS = (
-    st.just("*")
-    | st.builds(lambda names: {"AWS": names}, some(NAMES) | some([*NAMES, "*"]))
-    | st.builds(lambda names: {"AWS": names, "Service": SERVICE}, some(NAMES))
-    | st.just({"Service": SERVICE})
+OURS = [name for name in NAMES if A in name]
+PRINCIPALS = st.one_of(
+    st.builds(lambda names: {"AWS": names}, some(OURS)),
+    st.builds(lambda names: {"AWS": names}, st.lists(st.sampled_from(OURS), min_size=2, max_size=5, unique=True)),
+    st.builds(lambda names: {"AWS": names}, some([*NAMES, "*"])),
+    st.builds(lambda names: {"AWS": names, "Service": SERVICE}, some(NAMES)),
+    st.sampled_from(["*", "*", {"Service": SERVICE}]),
 )
-ACTIONS = some(["events:PutEvents", "events:putevents", "events:Put*", "events:*", "*", "events:PutRul?", "sqs:*"])
-RESOURCES = some([BUS, "*", BUS[:-1] + "?", BUS.upper(), f"arn:aws:events:*:{B}:*", RULE])
-KEYS = {
-    "aws:SourceArn": [RULE, RULE + "2"],
-    "aws:SourceAccount": [A, B],
-    "aws:PrincipalOrgID": ["o-a", "o-b"],
-    "events:source": ["my.app", "MY.APP", "my.other"],
-    "events:TargetArn": [RULE, BUS],
-    "events:eventBusInvocation": ["true", "false"],
+ACTIONS = st.just("*") | some(
+    ["events:PutEvents", "events:putevents", "events:Put*", "events:*", "events:PutRul?", "sqs:*"]
+)
+RESOURCES = st.just("*") | some([BUS, BUS[:-1] + "?", BUS.upper(), f"arn:aws:events:*:{B}:*", RULE])
+# The values that a request may have at a key, and what a policy asks for there.
+KEYS: dict[str, tuple[list[str], list[Any]]] = {
+    "aws:SourceArn": ([RULE, RULE + "2"], [RULE, RULE + "?", "arn:aws:events:*:*:rule/*", "arn:*:*:*:*:*", BUS]),
+    "aws:SourceAccount": ([A, B], [A, B, "1*", "?" * 12]),
+    "aws:PrincipalOrgID": (["o-a", "o-b"], ["o-a", "O-A", "o-*", "o-?"]),
+    "events:source": (["my.app", "MY.APP", "my.other"], ["my.app", "MY.APP", "my.*", "my.?pp", "*", "x"]),
+    "events:TargetArn": ([RULE, BUS], [RULE, BUS, "arn:aws:events:us-east-1:??????????11:rule/r*", "arn:*:*:*:*:*"]),
+    "events:eventBusInvocation": (["true", "false"], ["true", "FALSE", True, False]),
+    "events:ManagedBy": ([], ["x", "*"]),
 }
-OPERANDS = [
-    *("my.app", "MY.APP", "my.*", "my.?pp", "*", "o-a", "o-*", A, "true", "false", True, False),
-    *(RULE, BUS, "arn:aws:events:*:*:rule/*", "arn:*:*:*:*:*", "arn:aws:events:us-east-1:??????????11:rule/r*"),
-]
-ARN_OPERANDS = [text for text in OPERANDS if isinstance(text, str) and text.count(":") >= 5]
+ARN_KEYS = ["aws:SourceArn", "events:TargetArn"]
 PLAIN = [*TESTS, *NEGATIONS]
 
 
 @st.composite
 def conditions(draw: st.DrawFn) -> dict[str, Any]:
     block: dict[str, Any] = {}
-    for _ in range(draw(st.integers(0, 2))):
-        key = draw(st.sampled_from([*KEYS, *(name.upper() for name in KEYS), "events:ManagedBy"]))
-        if draw(st.integers(0, 5)) == 0:
+    for _ in range(draw(st.sampled_from([0, 1, 1, 2]))):
+        plain = draw(st.sampled_from([*PLAIN, *PLAIN, "Null"]))
+        key = draw(st.sampled_from(ARN_KEYS if plain.startswith("Arn") else sorted(KEYS)))
+        operands = draw(some(KEYS[key][1]))
+        if plain == "Null":
             operator, operands = "Null", draw(st.sampled_from(["true", "false", True, False]))
         else:
-            plain = draw(st.sampled_from(PLAIN))
-            quantifier = draw(st.sampled_from(["", "", "ForAnyValue:", "ForAllValues:"]))
+            quantifier = draw(st.sampled_from(["", "ForAnyValue:", "ForAllValues:"]))
             operator = quantifier + plain + draw(st.sampled_from(["", "", "IfExists"]))
-            operands = draw(some(ARN_OPERANDS if plain.startswith("Arn") else OPERANDS))
-        block.setdefault(operator, {})[key] = operands
+        block.setdefault(operator, {})[draw(st.sampled_from([key, key.upper()]))] = operands
     return block
 
 
 @st.composite
 def statements(draw: st.DrawFn) -> dict[str, Any]:
-    def either(name: str) -> str:
-        return draw(st.sampled_from([name, name, name, f"Not{name}"]))
+    def either(name: str, of: int) -> str:
+        """The element, or once in so many times its Not form."""
+        return draw(st.sampled_from([name] * (of - 1) + [f"Not{name}"]))
 
     statement = {
         "Effect": draw(st.sampled_from(["Allow", "Allow", "Deny"])),
-        either("Principal"): draw(PRINCIPALS),
-        either("Action"): draw(ACTIONS),
-        either("Resource"): draw(RESOURCES),
+        either("Principal", 2): draw(PRINCIPALS),
+        either("Action", 6): draw(ACTIONS),
+        either("Resource", 6): draw(RESOURCES),
     }
     condition = draw(conditions())
     return {**statement, "Condition": condition} if condition else statement
 
 
-POLICIES = st.builds(lambda found: {"Version": "2012-10-17", "Statement": found}, st.lists(statements(), max_size=4))
-CONTEXTS = st.fixed_dictionaries({}, optional={key: some(values) for key, values in KEYS.items()})
+POLICIES = st.builds(
+    lambda found: {"Version": "2012-10-17", "Statement": found}, st.lists(statements(), min_size=1, max_size=3)
+)
+CONTEXTS = st.fixed_dictionaries(
+    {
+        key: st.none() | st.sampled_from(values) | st.lists(st.sampled_from(values), min_size=2, max_size=3)
+        for key, (values, _) in KEYS.items()
+        if values
+    }
+).map(lambda drawn: {key: value for key, value in drawn.items() if value is not None})
 REQUESTS = st.tuples(
     st.sampled_from(sorted(CALLERS)),
     st.sampled_from(["events:PutEvents", "events:PutRule", "events:DescribeRule"]),
@@ -220,13 +233,23 @@ REQUESTS = st.tuples(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=EXAMPLES)
 @given(POLICIES, st.lists(REQUESTS, min_size=8, max_size=8))
 def test_policies_decide_as_iams_rules_say(policy: dict[str, Any], requests: Sequence[Any]) -> None:
     text = json.dumps(policy)
     for caller, action, resource, context in requests:
         decision = evaluate(text, principal=CALLERS[caller][0], action=action, resource=resource, context=context)
         assert decision is expected(policy, caller, action, resource, context), (caller, action, resource, context)
+
+
+@settings(max_examples=EXAMPLES)
+@given(conditions(), st.lists(CONTEXTS, min_size=4, max_size=4))
+def test_conditions_hold_as_iams_rules_say(condition: dict[str, Any], contexts: Sequence[Any]) -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*", "Condition": condition}
+    text = json.dumps({"Statement": statement})
+    for context in contexts:
+        decision = evaluate(text, principal=Principal(A), action="a:b", resource=BUS, context=context)
+        assert decision is expected({"Statement": statement}, "the account", "a:b", BUS, context), context
 
 
 def test_the_drawn_policies_decide_every_way_for_every_caller() -> None:
