@@ -24,6 +24,7 @@ from router.catalog.model import RuleState, Target
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
 from router.core.pace import PaceSettings, Probing, TargetLimits
+from router.core.policy import InvalidPrincipal, principal_of
 from router.importers.record import STACK_NAME
 
 AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}$")]
@@ -59,6 +60,8 @@ class AuthKey(_Secret, frozen=True, kw_only=True):
     secret_access_key: Annotated[str, msgspec.Meta(min_length=8, max_length=256)]
     account: AccountId
     session_token: str | None = None
+    principal: str | None = None
+    """The IAM ARN of the user, role or session whose key it is; without one, policies take it for the whole account."""
     admin: bool = False
     """May use `/aws-events`, the hub's own API and the fault switches."""
 
@@ -455,6 +458,7 @@ def _problems(hub: Hub) -> Iterator[str]:
     yield from _repeated("$.accounts", "id", [account.id for account in hub.accounts])
     yield from _repeated("$.regions", "region", hub.regions)
     yield from _repeated("$.auth.keys", "access_key_id", [key.access_key_id for key in hub.auth.keys])
+    yield from _principal_problems(hub.auth.keys)
     known = {str(location) for location in hub.locations()}
     for index, resources in enumerate(hub.resources):
         path = f"$.resources[{index}]"
@@ -483,6 +487,18 @@ def _template_problems(hub: Hub, known: set[str]) -> Iterator[str]:
             )
     names = [f"{template.account}/{template.region}/{template.stack}" for template in hub.templates]
     yield from _repeated("$.templates", "stack of a location", names)
+
+
+def _principal_problems(keys: list[AuthKey]) -> Iterator[str]:
+    for index, key in enumerate(keys):
+        at = f"$.auth.keys[{index}].principal"
+        try:
+            account = principal_of(key.principal).account if key.principal is not None else key.account
+        except InvalidPrincipal as error:
+            yield f"expected {error} - at `{at}`"
+        else:
+            if account != key.account:
+                yield f"expected a principal of account {key.account}, got one of {account} - at `{at}`"
 
 
 def _resource_problems(resources: Resources, path: str) -> Iterator[str]:

@@ -32,6 +32,7 @@ from router.catalog.permissions import authorize_put_events
 from router.config import ConfigError, Hub
 from router.core.cloudtrail import Trail
 from router.core.event import Event, Location
+from router.core.policy import Decision, Principal
 from router.dead_letters import DeadLetters
 from router.declared_templates import DeclaredTemplates
 from router.errors import ApiError
@@ -288,7 +289,7 @@ class _Parts:
             self._hub.templates, self.stacks, {service.name: service for service in services}
         )
         keys = {
-            key.access_key_id: Key(key.secret_access_key, key.account, admin=key.admin, session_token=key.session_token)
+            key.access_key_id: Key(key.secret_access_key, key.account, key.admin, key.session_token, key.principal)
             for key in self._hub.auth.keys
         }
         return HttpServer(
@@ -360,21 +361,27 @@ class _Parts:
         target = self.catalog.target(rule_arn, target_id)
         return target.arn if target else None
 
-    def _may_hop(self, sender: Location, bus: Bus, event: Event, rule_arn: str) -> bool:
-        return self._authorized(sender, bus, event, rule_arn)
-
-    def _may_put(self, caller: Location, bus: Bus, event: Event) -> bool:
-        return self._authorized(caller, bus, event, None)
-
-    def _authorized(self, who: Location, bus: Bus, event: Event, rule_arn: str | None) -> bool:
-        return authorize_put_events(
+    def _may_hop(self, sender: Principal, bus: Bus, event: Event, rule_arn: str) -> bool:
+        decision = authorize_put_events(
             self.catalog,
-            who.account,
+            sender,
             bus,
             source=event.source,
             detail_type=event.detail_type,
-            org_id=self._hub.organization(who.account),
+            org_id=self._hub.organization(sender.account),
             via_rule_arn=rule_arn,
+        )
+        return decision is Decision.ALLOW
+
+    def _may_put(self, caller: Principal, bus: Bus, source: str | None, detail_type: str | None) -> Decision:
+        return authorize_put_events(
+            self.catalog,
+            caller,
+            bus,
+            source=source,
+            detail_type=detail_type,
+            org_id=self._hub.organization(caller.account),
+            via_rule_arn=None,
         )
 
     async def load(self) -> None:

@@ -251,6 +251,16 @@ resources:
         "expected a loopback address, got 'hub.example.com': with `auth: {mode: none}` anybody who reaches the hub may "
         "do anything; set `auth.mode: sigv4` with keys, or listen on 127.0.0.1 - at `$.listen.host`",
     ),
+    "a principal that is none": (
+        "auth: {mode: sigv4, keys: [{access_key_id: AKIAEXAMPLE, secret_access_key: longenough, "
+        "account: '111111111111', principal: ann}]}",
+        "expected the ARN of an IAM principal, got 'ann' - at `$.auth.keys[0].principal`",
+    ),
+    "a principal of another account": (
+        "auth: {mode: sigv4, keys: [{access_key_id: AKIAEXAMPLE, secret_access_key: longenough, "
+        "account: '111111111111', principal: 'arn:aws:iam::222222222222:user/ann'}]}",
+        "expected a principal of account 111111111111, got one of 222222222222 - at `$.auth.keys[0].principal`",
+    ),
     "signatures without keys": (
         "auth: {mode: sigv4}",
         "expected at least one key with `auth.mode: sigv4`, got none - at `$.auth.keys`",

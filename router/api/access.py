@@ -5,15 +5,16 @@ account's bus is open to a caller as far as its resource policy allows the actio
 others (EventBridge user guide, "eb-event-bus-permissions-manage").
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from router.aws.service import Caller
 from router.catalog import buses, permissions
 from router.catalog.catalog import Catalog
 from router.catalog.model import Bus, Rule
-from router.core.arn import InvalidArn, bus_name
+from router.core.arn import InvalidArn, bus_arn, bus_name
 from router.core.event import Location
-from router.errors import AccessDeniedException, ValidationException
+from router.core.policy import Decision
+from router.errors import ApiError, ValidationException
 
 
 class Access:
@@ -26,18 +27,19 @@ class Access:
     def bus(self, caller: Caller, name: str | None, action: str) -> Bus:
         """The bus, for an action on the bus itself. Raises ResourceNotFoundException, AccessDeniedException."""
         bus, location, wanted = self._find(caller, name)
+        resources = [bus_arn(location, wanted)]
         if bus is None:
-            raise self._missing(caller, location, wanted, action)
-        self._authorize(caller, bus, action, [bus.arn], {"aws:PrincipalAccount": caller.account})
+            raise _missing(caller, location, wanted, _refusal(caller, action, resources))
+        self._authorize(caller, bus, action, resources, {"aws:PrincipalAccount": caller.account})
         return bus
 
     def rules(self, caller: Caller, name: str | None, action: str) -> Bus:
         """The bus, for an action on all of its rules. Raises like `bus`."""
         bus, location, wanted = self._find(caller, name)
+        resources = permissions.rule_resources(location, wanted, "*")
         if bus is None:
-            raise self._missing(caller, location, wanted, action)
-        spellings = permissions.rule_resources(bus, "*")
-        self._authorize(caller, bus, action, spellings, {"aws:PrincipalAccount": caller.account})
+            raise _missing(caller, location, wanted, _refusal(caller, action, resources))
+        self._authorize(caller, bus, action, resources, {"aws:PrincipalAccount": caller.account})
         return bus
 
     def rule(
@@ -46,15 +48,21 @@ class Access:
         name: str | None,
         rule: str,
         action: str,
-        context: Mapping[str, str | list[str]] | None = None,
+        context: Callable[[], Mapping[str, str | list[str]]] = dict,
     ) -> tuple[Bus, Rule | None]:
-        """The bus and the rule, where there is one, for an action on a rule. Raises like `bus`."""
+        """The bus and the rule, where there is one, for an action on a rule. Raises like `bus`.
+
+        `context` gives the condition keys that only this action has; it is asked where there is a policy.
+        """
         bus, location, wanted = self._find(caller, name)
+        resources = permissions.rule_resources(location, wanted, rule)
         if bus is None:
-            raise self._missing(caller, location, wanted, action)
+            raise _missing(caller, location, wanted, _refusal(caller, action, resources))
         found = self.catalog.rules(bus.location, bus.name).get(rule)
-        keys = {**permissions.rule_context(found, caller.account), **(context or {})}
-        self._authorize(caller, bus, action, permissions.rule_resources(bus, rule), keys)
+        keys = permissions.rule_context(found, caller.account)
+        if bus.policy is not None:
+            keys.update(context())
+        self._authorize(caller, bus, action, resources, keys)
         return bus, found
 
     def _find(self, caller: Caller, name: str | None) -> tuple[Bus | None, Location, str]:
@@ -71,11 +79,6 @@ class Access:
             return None, location, wanted
         return self.catalog.bus(location, wanted), location, wanted
 
-    def _missing(self, caller: Caller, location: Location, name: str, action: str) -> Exception:
-        if location.account != caller.account:
-            return _denied(caller, action, f"event bus {name} of account {location.account}")
-        return buses.not_found(name)
-
     def _authorize(
         self,
         caller: Caller,
@@ -88,12 +91,17 @@ class Access:
             return
         organization = self._organization(caller.account)
         keys = {**context, "aws:PrincipalOrgID": organization} if organization else context
-        if not permissions.allowed(bus, caller.account, action, resources, keys):
-            raise _denied(caller, action, resources[0])
+        decision = permissions.decide(bus, caller.principal, action, resources=resources, context=keys)
+        if decision is not Decision.ALLOW:
+            raise _refusal(caller, action, resources, decision)
 
 
-def _denied(caller: Caller, action: str, resource: str) -> AccessDeniedException:
-    return AccessDeniedException(
-        f"User: arn:aws:iam::{caller.account}:root is not authorized to perform: {action} on resource: {resource} "
-        f"because no resource-based policy allows the {action} action"
-    )
+def _missing(caller: Caller, location: Location, name: str, refusal: ApiError) -> ApiError:
+    """Another account's bus that does not exist is refused in the words for one that is closed."""
+    return buses.not_found(name) if location.account == caller.account else refusal
+
+
+def _refusal(
+    caller: Caller, action: str, resources: Sequence[str], decision: Decision = Decision.NOT_ALLOWED
+) -> ApiError:
+    return permissions.refusal(caller.principal, action, resources[0], decision)

@@ -8,14 +8,22 @@ import msgspec
 
 from router import limits
 from router.aws.service import Caller
+from router.aws.validate import TIMESTAMP_S_MAX, TIMESTAMP_S_MIN
+from router.catalog.model import Bus
 from router.core.event import Location
 from router.errors import SerializationException, ValidationException
 from router.sources.intake import Entry, Intake
 from router.sources.outcome import Taken
 
 
+class _Entry(Entry, rename="pascal", gc=False):
+    """On the wire a time is a number; SDKs and the AWS CLI turn ISO texts into one."""
+
+    time: float | None = None
+
+
 class _Request(msgspec.Struct, rename="pascal"):
-    entries: list[Entry]
+    entries: list[_Entry]
     endpoint_id: str | None = None
 
 
@@ -34,16 +42,28 @@ class _Response(msgspec.Struct, rename="pascal"):
 
 
 _BUS = re.compile(r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[.\-_A-Za-z0-9]+", re.ASCII)
+EndpointBus = Callable[[Caller, str], Bus | None]
+"""The bus to which a global endpoint of the caller's sends now, by the endpoint's id; None where it has no such one."""
+
 _decode = msgspec.json.Decoder(_Request).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class PutEvents:
-    """`validate` raises AWS's refusal for a body that breaks the operation's model."""
+    """`validate` raises AWS's refusal for a body that breaks the operation's model.
 
-    def __init__(self, intake: Intake, validate: Callable[[bytes], object]) -> None:
+    Through an endpoint, events are put in the region of the endpoint's bus, which entries need not name.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        validate: Callable[[bytes], object],
+        endpoint_bus: EndpointBus = lambda caller, endpoint_id: None,
+    ) -> None:
         self._intake = intake
         self._validate = validate
+        self._endpoint_bus = endpoint_bus
 
     async def __call__(self, caller: Caller, body: bytes) -> bytes:
         try:
@@ -53,24 +73,47 @@ class PutEvents:
             raise SerializationException(str(error)) from error
         if not 1 <= len(request.entries) <= limits.ENTRIES_PER_REQUEST_MAX or any(map(_breaks_model, request.entries)):
             self._validate(body)
+        location, entries, default_bus = Location(caller.account, caller.region), request.entries, "default"
         if request.endpoint_id is not None:
             self._validate(body)
-            raise ValidationException(
-                f"Parameter EndpointId is not valid. Reason: Endpoint {request.endpoint_id} does not exist."
-            )
-        outcomes = await self._intake.put_entries(Location(caller.account, caller.region), request.entries)
-        entries: list[_Success | _Failure] = [
+            bus = self._endpoint_bus(caller, request.endpoint_id)
+            if bus is None:
+                raise ValidationException(
+                    f"Parameter EndpointId is not valid. Reason: Endpoint {request.endpoint_id} does not exist."
+                )
+            location, default_bus = bus.location, bus.name
+            entries = [_through(bus, entry) for entry in entries]
+        outcomes = await self._intake.put_entries(
+            location,
+            entries,
+            sender=caller.principal,
+            default_bus=default_bus,
+            trace_header=caller.trace_header,
+        )
+        answers: list[_Success | _Failure] = [
             _Success(outcome.event_id) if isinstance(outcome, Taken) else _Failure(outcome.code, outcome.message)
             for outcome in outcomes
         ]
-        failed = sum(1 for entry in entries if isinstance(entry, _Failure))
-        return _encode(_Response(entries, failed))
+        failed = sum(1 for answer in answers if isinstance(answer, _Failure))
+        return _encode(_Response(answers, failed))
 
 
-def _breaks_model(entry: Entry) -> bool:
+def _through(bus: Bus, entry: _Entry) -> _Entry:
+    """The entry without the name of the endpoint's bus, which may be that of its twin in the other region."""
+    account, _, name = (entry.event_bus_name or "").rpartition(":event-bus/")
+    if name == bus.name and account.rpartition(":")[2] in ("", bus.location.account):
+        return msgspec.structs.replace(entry, event_bus_name=None)
+    return entry
+
+
+def _breaks_model(entry: _Entry) -> bool:
     """Whether a member breaks a constraint of the API's model, so that the validator must word the refusal."""
     bus = entry.event_bus_name
     if bus is not None and (len(bus) > 1600 or _BUS.fullmatch(bus) is None):
         return True
-    trace = entry.trace_header
-    return (trace is not None and not 1 <= len(trace) <= 500) or any(len(name) > 2048 for name in entry.resources or ())
+    time, trace = entry.time, entry.trace_header
+    return (
+        (time is not None and not TIMESTAMP_S_MIN <= time <= TIMESTAMP_S_MAX)
+        or (trace is not None and len(trace) > 500)
+        or any(len(name) > 2048 for name in entry.resources or ())
+    )

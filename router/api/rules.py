@@ -7,16 +7,20 @@ from router.api.pages import page
 from router.aws.service import Caller
 from router.catalog import rules, tags
 from router.catalog.model import Rule, RuleState
+from router.catalog.permissions import pattern_context
 
 
 async def put_rule(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
-    bus, _ = access.rule(caller, request.get("EventBusName"), request["Name"], "events:PutRule")
+    pattern = request.get("EventPattern")
+    bus, _ = access.rule(
+        caller, request.get("EventBusName"), request["Name"], "events:PutRule", lambda: pattern_context(pattern)
+    )
     rule = await access.catalog.put_rule(
         bus.location,
         bus.name,
         request["Name"],
         created_by=caller.account,
-        event_pattern=request.get("EventPattern"),
+        event_pattern=pattern,
         schedule_expression=request.get("ScheduleExpression"),
         state=request.get("State") or "ENABLED",
         description=request.get("Description"),

@@ -15,7 +15,7 @@ from router.catalog import rules, targets
 async def put_targets(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
     arns = [target["Arn"] for target in request["Targets"]]
     bus, rule = access.rule(
-        caller, request.get("EventBusName"), request["Rule"], "events:PutTargets", {"events:TargetArn": arns}
+        caller, request.get("EventBusName"), request["Rule"], "events:PutTargets", lambda: {"events:TargetArn": arns}
     )
     if rule is None:
         raise rules.not_found(request["Rule"], bus.name)

@@ -19,6 +19,10 @@ ShapeType = Literal[
 API_VERSIONS = {"events": "2015-10-07", "sqs": "2012-11-05", "logs": "2014-03-28"}
 
 
+NO_MINIMUM = frozenset({"TraceHeader"})
+"""Shapes whose published minimum AWS does not ask for (observed: an empty TraceHeader of PutEvents is dropped)."""
+
+
 class _Reference(msgspec.Struct, frozen=True):
     shape: str
 
@@ -125,7 +129,7 @@ def _shape(name: str, data: _ShapeData, enums: bool) -> Shape:
         element=data.member.shape if data.member else "",
         key=data.key.shape if data.key else "",
         value=data.value.shape if data.value else "",
-        min=data.min,
+        min=None if name in NO_MINIMUM else data.min,
         max=data.max,
         pattern=data.pattern,
         enum=tuple(data.enum) if enums else (),

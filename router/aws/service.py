@@ -22,16 +22,27 @@ from router.aws.errors import (
 )
 from router.aws.model import load_model
 from router.aws.validate import Violation, read_input, violations_text, write_output
+from router.core.policy import Principal
 from router.errors import ApiError, SerializationException, UnknownOperationException, ValidationException
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls, and where: the location, and whether the hub's own API is open to them."""
+    """Who calls, and where: the location, and whether the hub's own API is open to them.
+
+    `arn` is their IAM ARN where the hub knows it; `trace_header` is the call's X-Amzn-Trace-Id, as it came.
+    """
 
     account: str
     region: str
     admin: bool = False
     access_key_id: str = ""
+    arn: str | None = None
+    trace_header: str | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """The caller as resource policies know them."""
+        return Principal(self.account, self.arn)
 
 
 Operation = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -75,6 +75,8 @@ class Key(msgspec.Struct, frozen=True):
     account: str
     admin: bool = False
     session_token: str | None = None
+    principal: str | None = None
+    """The IAM ARN of whose it is, for resource policies; None for the whole account."""
 
     def __repr__(self) -> str:
         return f"Key(account={self.account!r}, admin={self.admin!r})"
@@ -207,7 +209,7 @@ class Authenticator:
             raise UnrecognizedClientException(_UNRECOGNIZED)
         if not valid:
             raise InvalidSignatureException(_MISMATCH)
-        return Caller(account=key.account, region=claim.region, admin=key.admin, access_key_id=claim.access_key_id)
+        return Caller(key.account, claim.region, key.admin, claim.access_key_id, key.principal)
 
     def authenticate_admin(
         self, *, method: str, path: str, raw_query: str, headers: Mapping[str, str], body: bytes, now_ms: int

@@ -212,6 +212,8 @@ class Catalog:
             if managed_by is None:
                 rules.check_not_managed(old)
             rules.check_trigger(bus, event_pattern, schedule_expression, state)
+            if role_arn:
+                targets.check_role(role_arn)
             pattern = rules.check_pattern(name, event_pattern, self.quotas.pattern_chars) if event_pattern else None
             self._check_rule_quotas(entry, name, pattern)
             new = Rule(

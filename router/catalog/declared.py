@@ -123,6 +123,8 @@ def _want_rule(
     text = None if declared.event_pattern is None else _text(declared.event_pattern)
     rules.check_trigger(bus, text, declared.schedule_expression, declared.state)
     pattern = rules.check_pattern(declared.name, text, quotas.pattern_chars) if text else None
+    if declared.role_arn is not None:
+        targets.check_role(declared.role_arn)
     rule = Rule(
         name=declared.name,
         bus=bus,

@@ -12,34 +12,52 @@ import msgspec
 from router import limits
 from router.catalog.model import Bus, Rule
 from router.core.arn import parse, partition
-from router.core.policy import Decision, MalformedPolicy, check, evaluate
-from router.errors import PolicyLengthExceededException, ResourceNotFoundException, ValidationException
+from router.core.event import Location
+from router.core.pattern import InvalidPattern
+from router.core.pattern import parse as parse_pattern
+from router.core.pattern_values import asked_values
+from router.core.policy import Decision, MalformedPolicy, Principal, check, evaluate
+from router.errors import (
+    AccessDeniedException,
+    PolicyLengthExceededException,
+    ResourceNotFoundException,
+    ValidationException,
+)
 
 if TYPE_CHECKING:
     from router.catalog.catalog import Catalog
 
 _VERSION = "2012-10-17"
+_PATTERN_KEYS = {
+    "events:source": "source",
+    "events:detail-type": "detail-type",
+    "events:detail.service": "detail.service",
+    "events:detail.eventTypeCode": "detail.eventTypeCode",
+    "events:detail.userIdentity.principalId": "detail.userIdentity.principalId",
+}
+"""Keys of PutRule and the fields of the rule's pattern that they stand for."""
+Context = Mapping[str, str | list[str]]
 
 
 def authorize_put_events(
     catalog: "Catalog",
-    caller_account: str,
+    sender: Principal,
     bus: Bus,
     *,
-    source: str,
-    detail_type: str,
+    source: str | None,
+    detail_type: str | None,
     org_id: str | None,
     via_rule_arn: str | None,
-) -> bool:
-    """Whether an account may put this event on a bus, directly or through a rule of its own."""
-    if bus.policy is None:
-        return caller_account == bus.location.account
+) -> Decision:
+    """Whether an event may be put on a bus, directly or through a rule, whose target's role is then the sender."""
     context: dict[str, str | list[str]] = {
-        "aws:PrincipalAccount": caller_account,
-        "events:source": source,
-        "events:detail-type": detail_type,
+        "aws:PrincipalAccount": sender.account,
         "events:eventBusInvocation": "false" if via_rule_arn is None else "true",
     }
+    if source:
+        context["events:source"] = source
+    if detail_type:
+        context["events:detail-type"] = detail_type
     if org_id is not None:
         context["aws:PrincipalOrgID"] = org_id
     if via_rule_arn is not None:
@@ -48,27 +66,51 @@ def authorize_put_events(
         rule = catalog.rule_by_arn(via_rule_arn)
         if rule is not None:
             context["events:creatorAccount"] = rule.created_by
-    return allowed(bus, caller_account, "events:PutEvents", [bus.arn], context)
+            if rule.managed_by is not None:
+                context["events:ManagedBy"] = rule.managed_by
+    return decide(bus, sender, "events:PutEvents", resources=[bus.arn], context=context)
 
 
-def allowed(
-    bus: Bus, caller_account: str, action: str, resources: Sequence[str], context: Mapping[str, str | list[str]]
-) -> bool:
+def decide(bus: Bus, who: Principal, action: str, *, resources: Sequence[str], context: Context) -> Decision:
     """Whether the caller may act on one thing, of which `resources` are the spellings: any of them may be allowed."""
+    own = who.account == bus.location.account
+    if bus.policy is None:
+        return Decision.ALLOW if own else Decision.NOT_ALLOWED
     decisions = {
-        evaluate(bus.policy, principal_account=caller_account, action=action, resource=resource, context=context)
-        for resource in resources
+        evaluate(bus.policy, principal=who, action=action, resource=resource, context=context) for resource in resources
     }
     if Decision.EXPLICIT_DENY in decisions:
-        return False
-    return caller_account == bus.location.account or Decision.ALLOW in decisions
+        return Decision.EXPLICIT_DENY
+    return Decision.ALLOW if own or Decision.ALLOW in decisions else Decision.NOT_ALLOWED
 
 
-def rule_resources(bus: Bus, rule: str) -> list[str]:
+def refusal(who: Principal, action: str, resource: str, decision: Decision) -> AccessDeniedException:
+    """IAM's words (IAM user guide, "troubleshoot_access-denied")."""
+    reason = (
+        "with an explicit deny in a resource-based policy"
+        if decision is Decision.EXPLICIT_DENY
+        else f"because no resource-based policy allows the {action} action"
+    )
+    return AccessDeniedException(f"User: {who} is not authorized to perform: {action} on resource: {resource} {reason}")
+
+
+def rule_resources(location: Location, bus: str, rule: str) -> list[str]:
     """How a bus policy may spell a rule: `rule/BUS/NAME`, and on the default bus also as its ARN does."""
-    prefix = f"arn:{partition(bus.location.region)}:events:{bus.location.region}:{bus.location.account}:rule/"
-    spellings = [f"{prefix}{bus.name}/{rule}"]
-    return [*spellings, prefix + rule] if bus.name == "default" else spellings
+    prefix = f"arn:{partition(location.region)}:events:{location.region}:{location.account}:rule/"
+    spellings = [f"{prefix}{bus}/{rule}"]
+    return [*spellings, prefix + rule] if bus == "default" else spellings
+
+
+def pattern_context(event_pattern: str | None) -> dict[str, str | list[str]]:
+    """The condition keys that PutRule has of the pattern; none of a pattern that PutRule refuses anyway."""
+    try:
+        pattern = parse_pattern(event_pattern) if event_pattern else None
+    except InvalidPattern:
+        pattern = None
+    if pattern is None:
+        return {}
+    asked = {key: asked_values(pattern, path) for key, path in _PATTERN_KEYS.items()}
+    return {key: values for key, values in asked.items() if values is not None}
 
 
 def rule_context(rule: Rule | None, caller_account: str) -> dict[str, str | list[str]]:

@@ -160,14 +160,15 @@ def _check_role(rule: Rule, target: Target, arn: Arn, kind: Kind) -> None:
     elif kind.role == "refused":
         raise ValidationException(f"Parameter(s) RoleArn not supported for target: {target.id}.")
     else:
-        _check_is_role(target.role_arn)
+        check_role(target.role_arn)
     if foreign and not kind.other_account:
         raise AccessDeniedException(
             f"Access to the resource {target.arn} is denied. Reason: Adding cross-account target is not permitted."
         )
 
 
-def _check_is_role(text: str) -> None:
+def check_role(text: str) -> None:
+    """Whether a text is a role's ARN; whether there is such a role is not known. Raises ValidationException."""
     try:
         arn = parse(text)
         valid = arn.service == "iam" and arn.resource.startswith("role/")

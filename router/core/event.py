@@ -5,11 +5,24 @@ space between tokens removed), so that the hot path never builds objects from it
 targets.
 """
 
+import re
 import uuid
 from collections.abc import Sequence
 
 import msgspec
 
+_INTEGER_MAX = 2**63 - 1
+_LONG_DIGITS = b"0" * len(str(_INTEGER_MAX))
+_DIGITS_ARE_ZEROS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+# Texts as a whole, also one that does not end: nothing is looked at twice.
+_next_token = re.compile(r'"(?:[^"\\]|\\.?)*(?:"|\Z)|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.DOTALL).finditer
+_trace_field = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=([!-:<-~]*)", re.ASCII).fullmatch
+_TRACE_FORMS = {
+    "Root": re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}", re.ASCII),
+    "Parent": re.compile(r"[0-9a-fA-F]{16}", re.ASCII),
+    "Sampled": re.compile(r"[01?]", re.ASCII),
+}
+_TRACE_CHARS_MAX = 500  # PutEvents API reference
 _HOP_NAMESPACE = uuid.UUID("b3a3e1b6-4f0c-5a4e-9f57-6d1f0c3f2c11")
 
 
@@ -115,6 +128,43 @@ def compact(detail: str) -> str:
         except RecursionError:
             return detail
     return detail
+
+
+def has_long_integer(detail: str) -> bool:
+    """Whether a whole number in a JSON text does not fit 64 bits with a sign (PutEvents API reference)."""
+    # Nearly always there are not even enough digits in a row, which this finds in a microsecond a kilobyte.
+    if _LONG_DIGITS not in detail.encode("utf-8", "surrogatepass").translate(_DIGITS_ARE_ZEROS):
+        return False
+    return any(
+        len(text) >= len(_LONG_DIGITS)
+        and text.lstrip("-").isdigit()
+        and not -_INTEGER_MAX - 1 <= _bounded(text) <= _INTEGER_MAX
+        for text in (match[0] for match in _next_token(detail))
+    )
+
+
+def _bounded(integer: str) -> int:
+    """The value of a whole number, or where it has far too many digits another one that is too large as well."""
+    return int(integer[:40])
+
+
+def trace_header(text: str) -> str | None:
+    """The X-Ray trace header, or None where it is not well formed and therefore dropped.
+
+    It is `key=value` fields with `;` between them; Root must be there ("xray-concepts-tracingheader").
+    """
+    if len(text) > _TRACE_CHARS_MAX:
+        return None
+    rooted = False
+    for part in text.rstrip(";").split(";"):
+        field = _trace_field(part.strip(" "))
+        if field is None:
+            return None
+        form = _TRACE_FORMS.get(field[1])
+        if form is not None and form.fullmatch(field[2]) is None:
+            return None
+        rooted = rooted or field[1] == "Root"
+    return text if rooted else None
 
 
 def hop_id(event_id: str, rule_arn: str, target_id: str) -> str:

@@ -4,9 +4,9 @@ A statement applies when its principal, action, resource and every condition do.
 one applying Allow does; otherwise the policy does not allow the request. Whether a policy is needed at all (a caller
 from the bus's own account) is not decided here.
 
-The hub knows callers by account, so a role or user of an account stands for the whole account. `check` refuses whatever
-`evaluate` could not honour: unknown elements, condition operators and condition keys, and policy variables. Sources:
-IAM user guide, "reference_policies_elements" and "reference_policies_evaluation-logic"; EventBridge user guide,
+A caller of whom only the account is known stands for every user and role of it. `check` refuses whatever `evaluate`
+could not honour: unknown elements, condition operators and condition keys, and policy variables. Sources: IAM user
+guide, "reference_policies_elements" and "reference_policies_evaluation-logic"; EventBridge user guide,
 "eb-use-conditions".
 """
 
@@ -23,6 +23,25 @@ class Decision(enum.Enum):
     ALLOW = "allow"
     EXPLICIT_DENY = "explicit-deny"
     NOT_ALLOWED = "not-allowed"
+
+
+class InvalidPrincipal(ValueError):
+    """The ARN is not one of an IAM user, role or session of a role, or of an account's root."""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks: an IAM user, a role, a session of a role, or a whole account; with `service`, an AWS service.
+
+    Without `arn` only the account is known, and policies about any of its users and roles are about the caller.
+    """
+
+    account: str
+    arn: str | None = None
+    service: str | None = None
+
+    def __str__(self) -> str:
+        """The ARN that AWS's refusals name."""
+        return self.arn or f"arn:aws:iam::{self.account}:root"
 
 
 class MalformedPolicy(ValueError):
@@ -52,14 +71,36 @@ _Test = Callable[[str, str], bool]
 
 
 class _Principals(msgspec.Struct, frozen=True):
+    """`arns` are users, roles and sessions, `arn_accounts` their accounts; a role has its sessions' form there too."""
+
     everyone: bool
     accounts: frozenset[str]
+    arns: frozenset[str]
+    arn_accounts: frozenset[str]
     services: frozenset[str]
 
-    def holds(self, account: str, service: str | None) -> bool:
+    def include(self, who: Principal) -> bool:
+        """Whether Principal names the caller."""
         if self.everyone:
             return True
-        return account in self.accounts if service is None else service in self.services
+        if who.service is not None:
+            return who.service in self.services
+        if who.account in self.accounts:
+            return True
+        if who.arn is None:
+            return who.account in self.arn_accounts
+        return not self.arns.isdisjoint(_identities(who.arn))
+
+    def spare(self, who: Principal, *, deny: bool) -> bool:
+        """Whether NotPrincipal lets the caller off.
+
+        A caller is their account and themselves (a session is its role, too). Off a Deny gets only who is named as all
+        of these ("reference_policies_elements_notprincipal"). Whom an Allow names in any way it does not reach; that
+        page warns against such a statement and does not say so.
+        """
+        if not deny or self.everyone or who.service is not None:
+            return self.include(who)
+        return who.account in self.accounts and (who.arn is None or self.arns.issuperset(_identities(who.arn)))
 
 
 class _Condition(msgspec.Struct, frozen=True):
@@ -88,15 +129,14 @@ class _Statement(msgspec.Struct, frozen=True):
 def evaluate(
     policy: str | None,
     *,
-    principal_account: str,
+    principal: Principal,
     action: str,
     resource: str,
     context: Mapping[str, str | list[str]],
-    principal_service: str | None = None,
 ) -> Decision:
     """What the policy says of a request; raises `MalformedPolicy` for a text that `check` would refuse.
 
-    With `principal_service` the caller is an AWS service and not an account. The keys of `context` may be in any case.
+    The keys of `context` may be in any case. A value is a text, or for a key with several of them a list.
     """
     if policy is None:
         return Decision.NOT_ALLOWED
@@ -104,7 +144,7 @@ def evaluate(
     allowed = False
     for statement in _parse(policy):
         if (
-            statement.principals.holds(principal_account, principal_service) is not statement.not_principals
+            _is_about(statement, principal)
             and any(like(pattern, action.lower()) for pattern in statement.actions) is not statement.not_actions
             and any(like(pattern, resource) for pattern in statement.resources) is not statement.not_resources
             and all(_satisfied(condition, known.get(condition.key)) for condition in statement.conditions)
@@ -113,6 +153,12 @@ def evaluate(
                 return Decision.EXPLICIT_DENY
             allowed = True
     return Decision.ALLOW if allowed else Decision.NOT_ALLOWED
+
+
+def _is_about(statement: _Statement, who: Principal) -> bool:
+    if statement.not_principals:
+        return not statement.principals.spare(who, deny=statement.deny)
+    return statement.principals.include(who)
 
 
 def check(policy_text: str) -> None:
@@ -150,7 +196,7 @@ def _equal(operand: str, value: str) -> bool:
 
 
 def _equal_ignoring_case(operand: str, value: str) -> bool:
-    return operand.casefold() == value.casefold()
+    return operand.lower() == value.lower()
 
 
 _OPERATORS: dict[str, tuple[_Test, bool]] = {
@@ -187,7 +233,10 @@ def _satisfied(condition: _Condition, found: list[str] | None) -> bool:
 
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
-_ACCOUNT_ARN = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::([0-9]{12}):[^*?]+")
+_PRINCIPAL_ARN = re.compile(
+    r"arn:(aws[a-z-]*):(?:iam::([0-9]{12}):(root|(?:user|role)/[^*?/]+(?:/[^*?/]+)*)"
+    r"|sts::([0-9]{12}):((?:assumed-role/[^*?/]+|federated-user)/[^*?/]+))"
+)
 _ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 _OPERATOR = re.compile(r"(?:(foranyvalue|forallvalues):)?([a-z]+?)(ifexists)?")
 _STATEMENT_KEYS = frozenset(
@@ -265,11 +314,13 @@ def _either(item: dict[str, Any], name: str, where: str) -> tuple[Any, bool]:
 
 def _principals(value: Any, where: str) -> _Principals:
     if value == "*":
-        return _Principals(True, frozenset(), frozenset())
+        return _Principals(True, frozenset(), frozenset(), frozenset(), frozenset())
     if not isinstance(value, dict) or not value:
         raise MalformedPolicy(f'{where}: expected "*" or an object with AWS or Service, got {value!r}')
     everyone = False
     accounts: set[str] = set()
+    arns: set[str] = set()
+    arn_accounts: set[str] = set()
     services: frozenset[str] = frozenset()
     for kind, names in value.items():
         texts = _strings(names, f"{where}.{kind}")
@@ -277,19 +328,59 @@ def _principals(value: Any, where: str) -> _Principals:
             services = frozenset(texts)
         elif kind == "AWS":
             everyone = "*" in texts
-            accounts = {_account(text, where) for text in texts if text != "*"}
+            for text in texts:
+                account, named = _named(text, where)
+                if named:
+                    arns |= named
+                    arn_accounts.add(account)
+                else:
+                    accounts.add(account)
         else:
             raise MalformedPolicy(f"{where}: principals of type {kind!r} are not supported; expected AWS or Service")
-    return _Principals(everyone, frozenset(accounts), services)
+    return _Principals(everyone, frozenset(accounts), frozenset(arns), frozenset(arn_accounts), services)
 
 
-def _account(text: str, where: str) -> str:
-    if _ACCOUNT.fullmatch(text):
-        return text
-    match = _ACCOUNT_ARN.fullmatch(text)
+def _named(text: str, where: str) -> tuple[str, set[str]]:
+    """The account that a text under AWS names, and what of it: nothing where it is the whole account."""
+    if text == "*" or _ACCOUNT.fullmatch(text):
+        return text, set()
+    try:
+        account, identities = _taken_apart(text)
+    except InvalidPrincipal as error:
+        raise MalformedPolicy(f"{where}: expected *, an account id or {error}") from None
+    return account, identities
+
+
+def principal_of(arn: str) -> Principal:
+    """The caller that an ARN names; an account's root is that root and nobody else of the account.
+
+    Raises InvalidPrincipal.
+    """
+    account, _ = _taken_apart(arn)
+    return Principal(account, arn)
+
+
+def _identities(arn: str) -> set[str]:
+    """What a policy must name to mean this caller, apart from the account."""
+    if ":assumed-role/" in arn:
+        return {arn, arn.rpartition("/")[0]}
+    return set() if arn.endswith(":root") else {arn}
+
+
+def _taken_apart(arn: str) -> tuple[str, set[str]]:
+    """The account in a principal's ARN, and what stands for it in a set of ARNs.
+
+    A role stands there as itself and, without its path, in the form that its sessions have.
+    """
+    match = _PRINCIPAL_ARN.fullmatch(arn)
     if match is None:
-        raise MalformedPolicy(f"{where}: expected *, an account id or the ARN of an IAM principal, got {text!r}")
-    return match[1]
+        raise InvalidPrincipal(f"the ARN of an IAM principal, got {arn!r}")
+    partition, of_iam, resource, of_sts, session = match.groups()
+    if session:
+        return of_sts, {arn}
+    if resource.startswith("role/"):
+        return of_iam, {arn, f"arn:{partition}:sts::{of_iam}:assumed-role/{resource.rpartition('/')[2]}"}
+    return of_iam, set() if resource == "root" else {arn}
 
 
 def _conditions(value: Any, where: str) -> tuple[_Condition, ...]:

@@ -14,6 +14,7 @@ from router.catalog.model import Bus
 from router.core.arn import bus_name
 from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
+from router.core.policy import Principal
 from router.lanes import LaneName
 from router.pipeline import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
@@ -23,9 +24,9 @@ from router.world import World, iso_seconds
 
 
 class Permission(Protocol):
-    """Whether an account may send an event to a bus through a rule."""
+    """Whether an account, or rather the role of its target, may send an event to a bus through a rule."""
 
-    def __call__(self, sender: Location, bus: Bus, event: Event, rule_arn: str) -> bool: ...
+    def __call__(self, sender: Principal, bus: Bus, event: Event, rule_arn: str) -> bool: ...
 
 
 class EventBusSink:
@@ -61,7 +62,8 @@ class EventBusSink:
         if bus is None and there.account == here.account:
             # As AWS: acknowledged and dropped; the pipeline counts it, or refuses it where the hub file says so.
             return self._planned(attempt, Incoming(accepted.event, there, name, via=via))
-        if bus is None or not self._allowed(here, bus, accepted.event, attempt.rule_arn):
+        sender = Principal(here.account, attempt.target.role_arn)
+        if bus is None or not self._allowed(sender, bus, accepted.event, attempt.rule_arn):
             return _no_permission(attempt)
         hops = hop(accepted.hops, here, there)
         if isinstance(hops, HopRefused):

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -33,6 +34,9 @@ from router.sources.intake import Intake, split_records
 from router.sources.outcome import Refused, Taken, Withheld
 from router.store.base import StoreError
 from router.world import World
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 _AWS_EVENTS = re.compile(r"/aws-events/([^/]+)/([^/]+)")
 _QUEUE_PATH = re.compile(r"/[0-9]{12}/[A-Za-z0-9_.-]{1,80}")
@@ -160,7 +164,7 @@ class HttpServer:
             method=request.method,
             path=request.raw_path.partition("?")[0],
             raw_query=request.raw_path.partition("?")[2],
-            headers=request.headers,
+            headers=_joined(request.headers),
             body=body,
             service=service.name,
             now_ms=self._world.now_ms(),
@@ -168,6 +172,9 @@ class HttpServer:
         self._open_location(Location(caller.account, caller.region))
         if _HOST.fullmatch(request.host):
             _host.set(request.host)
+        trace_header = request.headers.get("X-Amzn-Trace-Id")
+        if trace_header is not None:
+            caller = msgspec.structs.replace(caller, trace_header=trace_header)
         try:
             answer = await service.call(operation, body, caller)
         except ApiError as error:
@@ -181,7 +188,7 @@ class HttpServer:
             method=request.method,
             path=request.raw_path.partition("?")[0],
             raw_query=request.raw_path.partition("?")[2],
-            headers=request.headers,
+            headers=_joined(request.headers),
             body=body,
             now_ms=self._world.now_ms(),
         )
@@ -234,6 +241,14 @@ _OPEN: Mapping[str, Callable[[HttpServer], Awaitable[web.StreamResponse]]] = {
 
 class _NotFound(ResourceNotFoundException):
     status = 404
+
+
+def _joined(headers: "CIMultiDictProxy[str]") -> Mapping[str, str]:
+    """The headers as they are signed: the values of one that came several times are joined."""
+    names = {name.lower() for name in headers}
+    if len(names) == len(headers):
+        return headers
+    return {name: ",".join(headers.getall(name)) for name in names}
 
 
 def _location(account: str, region: str) -> Location:

@@ -12,9 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from router.catalog.model import Bus
+from router.catalog.permissions import refusal
 from router.core import cloudtrail
-from router.core.arn import InvalidArn, bus_name
-from router.core.event import Event, Location, compact, entry_size
+from router.core.arn import InvalidArn, bus_arn, bus_name
+from router.core.event import Event, Location, compact, entry_size, has_long_integer
+from router.core.event import trace_header as well_formed
+from router.core.policy import Decision, Principal
 from router.core.ruletable import MalformedDetail, RuleTable
 from router.errors import AccessDeniedException, ValidationException
 from router.metrics import Metrics
@@ -32,6 +35,7 @@ class Entry(msgspec.Struct, rename="pascal", gc=False):
     resources: list[str] | None = None
     event_bus_name: str | None = None
     time: float | str | None = None
+    """Epoch seconds; in a queue's message also ISO 8601."""
     trace_header: str | None = None
 
 
@@ -61,7 +65,8 @@ _check_object = msgspec.json.Decoder(_Empty).decode
 _NO_RULES: RuleTable[None] = RuleTable.build([])
 
 _Kept = TypeVar("_Kept", bound=Withheld | Refused)
-Authorize = Callable[[Location, Bus, Event], bool]
+Authorize = Callable[[Principal, Bus, str | None, str | None], Decision]
+"""Whether a caller may put an event of this source and detail type, as far as it has them, on a bus."""
 
 
 class Intake:
@@ -88,20 +93,41 @@ class Intake:
 
     # customers
 
-    async def put_entries(self, caller: Location, entries: Sequence[Entry]) -> list[Taken | Refused]:
+    async def put_entries(
+        self,
+        caller: Location,
+        entries: Sequence[Entry],
+        *,
+        sender: Principal | None = None,
+        default_bus: str = "default",
+        trace_header: str | None = None,
+    ) -> list[Taken | Refused]:
         """PutEvents: one outcome for each entry. Raises ValidationException (too large) and AccessDeniedException (one
-        entry's bus does not let the caller in), both for the request as a whole."""
+        entry's bus does not let the caller in, however bad the entry is), both for the request as a whole.
+
+        `sender` is the caller as policies know them, by default the whole account; `default_bus` is for entries that
+        name none, `trace_header` for those that have none."""
         size = sum(map(_size, entries))
         if size >= self._bytes_max:
             raise ValidationException("Total size of the entries in the request is over the limit.")
+        self._authorize_all(sender or Principal(caller.account), caller, entries, default_bus)
         ids = self._world.uuids(len(entries))
-        checked = self._checked(caller, entries, ids, default_bus="default")
-        self._authorize_all(caller, checked)
-        outcomes = await self._accept(checked)
+        checked = self._checked(caller, entries, ids, default_bus=default_bus, trace_header=trace_header)
+        outcomes = await self._accept([self._read_for_nobody(item) for item in checked])
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 self._metrics.bus(caller, self._counted_bus(caller, entry)).refused += 1
         return outcomes
+
+    def _read_for_nobody(self, item: Incoming | Refused) -> Incoming | Refused:
+        """A detail is checked where it is matched; one for a bus that does not exist is checked here."""
+        if (
+            isinstance(item, Incoming)
+            and self._find_bus(item.location, item.bus) is None
+            and not _is_taken_by_tables(item.event)
+        ):
+            return MALFORMED_DETAIL
+        return item
 
     def _counted_bus(self, caller: Location, entry: Entry) -> str:
         """The bus that a refused entry counts under: only buses that there are, so that the label stays bounded."""
@@ -109,30 +135,37 @@ class Intake:
         return name if self._find_bus(caller, name) is not None else "default"
 
     def _checked(
-        self, caller: Location, entries: Sequence[Entry], ids: Sequence[str], *, default_bus: str
+        self,
+        caller: Location,
+        entries: Sequence[Entry],
+        ids: Sequence[str],
+        *,
+        default_bus: str,
+        trace_header: str | None = None,
     ) -> list[Incoming | Refused]:
         now = iso_seconds(self._world.now_ms())
         return [
-            _checked(caller, entry, event_id, now, default_bus) for entry, event_id in zip(entries, ids, strict=True)
+            _checked(caller, entry, event_id, now=now, default_bus=default_bus, trace=trace_header)
+            for entry, event_id in zip(entries, ids, strict=True)
         ]
 
-    def _authorize_all(self, caller: Location, checked: Sequence[Incoming | Refused]) -> None:
-        for item in checked:
-            if isinstance(item, Refused):
+    def _authorize_all(self, sender: Principal, caller: Location, entries: Sequence[Entry], default_bus: str) -> None:
+        for entry in entries:
+            where = _where(caller, entry, default_bus)
+            if isinstance(where, Refused):
                 continue
-            bus = self._find_bus(item.location, item.bus)
+            location, name = where
+            bus = self._find_bus(location, name)
             if bus is None:
-                if item.location.account == caller.account:
+                if location.account == caller.account:
                     continue  # unknown: the pipeline drops or refuses it
-            elif (bus.policy is None and item.location.account == caller.account) or self._authorize(
-                caller, bus, item.event
-            ):
+                decision = Decision.NOT_ALLOWED
+            elif bus.policy is None and location.account == caller.account:
                 continue
-            raise AccessDeniedException(
-                f"User: arn:aws:iam::{caller.account}:root is not authorized to perform: events:PutEvents on resource: "
-                f"arn:aws:events:{item.location.region}:{item.location.account}:event-bus/{item.bus} because no "
-                "resource-based policy allows the events:PutEvents action"
-            )
+            else:
+                decision = self._authorize(sender, bus, entry.source, entry.detail_type)
+            if decision is not Decision.ALLOW:
+                raise refusal(sender, "events:PutEvents", bus_arn(location, name), decision)
 
     async def _accept(self, read: Sequence[Incoming | _Kept]) -> list[Taken | Refused | _Kept]:
         good = [item for item in read if isinstance(item, Incoming)]
@@ -262,7 +295,7 @@ class Intake:
         if not _is_taken_by_tables(item.event):
             return MALFORMED_DETAIL
         try:
-            self._authorize_all(location, [item])
+            self._authorize_all(Principal(location.account), location, [entry], bus)
         except AccessDeniedException as error:
             return Refused(error.code, error.message)
         return item
@@ -287,26 +320,38 @@ def _size(entry: Entry) -> int:
     )
 
 
-def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bus: str) -> Incoming | Refused:
+def _where(caller: Location, entry: Entry, default_bus: str) -> tuple[Location, str] | Refused:
+    """The location and name of the entry's bus; another region's cannot be named in PutEvents."""
+    bus = entry.event_bus_name or default_bus
+    if not bus.startswith("arn:"):
+        return caller, bus
+    try:
+        found, bus = bus_name(bus)
+    except InvalidArn as error:
+        return Refused("InvalidArgument", f"Parameter EventBusName is not valid. Reason: {error}")
+    location = found or caller
+    if location.region != caller.region:
+        return Refused(
+            "InvalidArgument",
+            f"Parameter EventBusName is not valid. Reason: the bus is in {location.region}, the request is for "
+            f"{caller.region}.",
+        )
+    return location, bus
+
+
+def _checked(
+    caller: Location, entry: Entry, event_id: str, *, now: str, default_bus: str, trace: str | None
+) -> Incoming | Refused:
     """The entry as an event at its bus, or AWS's reason why not; its detail is checked when it is matched."""
     if not entry.source or not entry.detail_type or not entry.detail:
         name = "Source" if not entry.source else "DetailType" if not entry.detail_type else "Detail"
         return Refused("InvalidArgument", f"Parameter {name} is not valid. Reason: {name} is a required argument.")
     if entry.source.startswith("aws."):
         return _NOT_AUTHORIZED
-    location, bus = caller, entry.event_bus_name or default_bus
-    if bus.startswith("arn:"):
-        try:
-            found, bus = bus_name(bus)
-        except InvalidArn as error:
-            return Refused("InvalidArgument", f"Parameter EventBusName is not valid. Reason: {error}")
-        location = found or caller
-        if location.region != caller.region:
-            return Refused(
-                "InvalidArgument",
-                f"Parameter EventBusName is not valid. Reason: the bus is in {location.region}, the request is for "
-                f"{caller.region}.",
-            )
+    where = _where(caller, entry, default_bus)
+    if isinstance(where, Refused):
+        return where
+    location, bus = where
     time: str | None = now
     if entry.time is not None:
         time = _parse_time(entry.time)
@@ -314,11 +359,15 @@ def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bu
             return Refused(
                 "InvalidArgument", f"Parameter Time is not valid. Reason: expected a timestamp, got {entry.time!r}."
             )
+    if has_long_integer(entry.detail):
+        return MALFORMED_DETAIL
     try:
         detail = compact(entry.detail)
     except msgspec.DecodeError:
         return MALFORMED_DETAIL
     assert time is not None
+    if entry.trace_header is not None:  # it counts even where it is nothing, and is dropped then
+        trace = entry.trace_header
     return Incoming(
         Event(
             event_id,
@@ -332,7 +381,7 @@ def _checked(caller: Location, entry: Entry, event_id: str, now: str, default_bu
         ),
         location,
         bus,
-        trace_header=entry.trace_header or None,
+        trace_header=well_formed(trace) if trace else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Signatures: botocore's signer is the oracle."""
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from router.aws import sigv4
 from router.aws.service import Caller
 from router.aws.sigv4 import Authenticator, Credentials, Key, Signer
+from router.core.policy import Principal
 from router.errors import (
     AccessDeniedException,
     ApiError,
@@ -193,6 +195,97 @@ def test_an_unsigned_payload_is_refused_though_signed() -> None:
     headers = _signed(headers={**_HEADERS, "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
     with pytest.raises(InvalidSignatureException, match="does not match"):
         _caller(headers)
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+        "",
+        hashlib.sha256(b"another body").hexdigest(),
+    ],
+)
+def test_a_payload_that_is_not_signed_whole_is_refused_however_well_the_rest_is(marker: str) -> None:
+    class Marked(botocore.auth.SigV4Auth):  # type: ignore[misc]
+        def payload(self, request: Any) -> str:
+            return marker
+
+    headers = {**_HEADERS, "X-Amz-Content-SHA256": marker}
+    request = _botocore("POST", "http://hub:4610/", headers, _BODY, kind=Marked)
+    sent = {name.lower(): value for name, value in request.headers.items()} | {"host": "hub:4610"}
+    with pytest.raises(InvalidSignatureException, match="does not match"):
+        _caller(sent)
+
+
+class _Presigned(botocore.auth.SigV4QueryAuth):  # type: ignore[misc]
+    """A presigned POST of `_BODY`; botocore itself would move a body into the query."""
+
+    def payload(self, request: Any) -> str:
+        return hashlib.sha256(_BODY).hexdigest()
+
+
+def test_a_presigned_post_signs_its_body() -> None:
+    query = urlsplit(_botocore("POST", "http://hub:4610/", {}, b"", kind=_Presigned).url).query
+    assert _caller({"host": "hub:4610"}, raw_query=query).account == "111111111111"
+    with pytest.raises(InvalidSignatureException, match="does not match"):
+        _caller({"host": "hub:4610"}, raw_query=query, body=b"another")
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        ({"service": "sqs"}, InvalidSignatureException, "scoped to correct service: 'sqs'"),
+        ({"now_ms": _NOW_MS - 301_000}, InvalidSignatureException, "not yet current"),
+        ({"path": "/other"}, InvalidSignatureException, "does not match"),
+        ({"headers": {"host": "elsewhere"}}, InvalidSignatureException, "does not match"),
+        (
+            {"headers": {"host": "hub:4610", "x-amz-target": "AWSEvents.DeleteRule"}},
+            InvalidSignatureException,
+            "not signed: x-amz-target",
+        ),
+        (
+            {"headers": {"host": "hub:4610", "x-amz-security-token": "to+ken=="}},
+            InvalidSignatureException,
+            "not signed: x-amz-security-token",
+        ),
+    ],
+)
+def test_a_presigned_url_for_something_else_is_refused(
+    changed: dict[str, Any], error: type[ApiError], text: str
+) -> None:
+    request = _botocore("POST", "http://hub:4610/", {}, b"", kind=_Presigned)
+    headers = changed.pop("headers", {"host": "hub:4610"})
+    with pytest.raises(error, match=text):
+        _caller(headers, raw_query=urlsplit(request.url).query, **changed)
+
+
+@pytest.mark.parametrize("key_id", ["AKIDEXAMPLE", "AKIDNOBODY", "ASIATEMP"])
+def test_signatures_and_tokens_are_compared_in_constant_time_for_every_key(
+    monkeypatch: pytest.MonkeyPatch, key_id: str
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    with pytest.raises(UnrecognizedClientException):
+        _caller(_signed(Credentials(key_id, "any", "token")))
+    (signature, _), tokens = compared
+    assert len(signature) == 64
+    assert tokens == ((_KEYS[key_id].session_token or "").encode() if key_id in _KEYS else b"", b"token")
+
+
+def test_a_keys_principal_comes_with_its_caller() -> None:
+    arn = "arn:aws:iam::111111111111:role/orders"
+    keys = {"AKIDEXAMPLE": msgspec.structs.replace(_KEYS["AKIDEXAMPLE"], principal=arn)}
+    caller = _caller(_signed(), Authenticator("sigv4", keys=keys))
+    assert (caller.arn, caller.principal) == (arn, Principal("111111111111", arn))
+    assert _caller(_signed()).principal == Principal("111111111111")
 
 
 def test_the_payloads_hash_may_be_given() -> None:

@@ -24,6 +24,7 @@ from tests.catalog.hub import (
     OTHER,
     PATTERN,
     QUEUE,
+    ROLE,
     Clock,
     event,
     matched,
@@ -209,7 +210,7 @@ async def test_a_disabled_rule_still_has_compiled_targets(tmp_path: Path) -> Non
 
 async def test_put_rule_replaces_all_but_targets_tags_and_creator(tmp_path: Path) -> None:
     async with running(tmp_path) as catalog:
-        await put_rule(catalog, "a", description="d", role_arn="r", state="DISABLED", tags_given={"k": "v"})
+        await put_rule(catalog, "a", description="d", role_arn=ROLE, state="DISABLED", tags_given={"k": "v"})
         await put_targets(catalog, "a", Target(id="t", arn=QUEUE))
         rule = await catalog.put_rule(
             HERE, "default", "a", created_by="999999999999", event_pattern=PATTERN, tags_given={"k": "w"}

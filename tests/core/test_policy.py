@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.policy import Decision, MalformedPolicy, check, evaluate, like
+from router.core.policy import (
+    Decision,
+    InvalidPrincipal,
+    MalformedPolicy,
+    Principal,
+    check,
+    evaluate,
+    like,
+    principal_of,
+)
 
 BUS = "arn:aws:events:eu-west-1:333333333333:event-bus/central"
 RULE = "arn:aws:events:us-east-1:111111111111:rule/forward"
@@ -19,6 +28,7 @@ CONTEXT: dict[str, str | list[str]] = {
     "events:source": ["my.app", "my.other"],
     "events:eventBusInvocation": "true",
 }
+ACCOUNT = Principal("111111111111")
 ALLOW, DENY, NEITHER = Decision.ALLOW, Decision.EXPLICIT_DENY, Decision.NOT_ALLOWED
 
 
@@ -34,19 +44,17 @@ def policy(*statements: Any) -> str:
 
 def decided(
     *statements: Any,
-    account: str = "111111111111",
+    who: Principal = ACCOUNT,
     action: str = "events:PutEvents",
     resource: str = BUS,
     context: dict[str, str | list[str]] | None = None,
-    service: str | None = None,
 ) -> Decision:
     return evaluate(
         policy(*statements),
-        principal_account=account,
+        principal=who,
         action=action,
         resource=resource,
         context=CONTEXT if context is None else context,
-        principal_service=service,
     )
 
 
@@ -67,12 +75,12 @@ def test_explicit_deny_wins_over_allow(statements: list[Any], expected: Decision
 
 
 def test_no_policy_allows_nothing() -> None:
-    assert evaluate(None, principal_account="1" * 12, action="a:b", resource="r", context={}) is NEITHER
+    assert evaluate(None, principal=Principal("1" * 12), action="a:b", resource="r", context={}) is NEITHER
 
 
 def test_statement_may_stand_alone() -> None:
     text = json.dumps({"Statement": statement(), "Id": "x"})
-    assert evaluate(text, principal_account="1" * 12, action="events:PutEvents", resource=BUS, context={}) is ALLOW
+    assert evaluate(text, principal=Principal("1" * 12), action="events:PutEvents", resource=BUS, context={}) is ALLOW
 
 
 @pytest.mark.parametrize(
@@ -103,7 +111,7 @@ def test_principal_is_the_account(principal: Any, allowed: bool) -> None:
     [("*", True), ({"Service": ["x.amazonaws.com", "events.amazonaws.com"]}, True), ({"AWS": "111111111111"}, False)],
 )
 def test_service_is_a_principal_of_its_own(principal: Any, allowed: bool) -> None:
-    decision = decided(statement(Principal=principal), service="events.amazonaws.com")
+    decision = decided(statement(Principal=principal), who=Principal("", service="events.amazonaws.com"))
     assert decision is (ALLOW if allowed else NEITHER)
 
 
@@ -245,7 +253,7 @@ def test_policy_that_cannot_be_honoured_is_refused(text: str, says: str) -> None
     with pytest.raises(MalformedPolicy, match=says):
         check(text)
     with pytest.raises(MalformedPolicy):
-        evaluate(text, principal_account="1" * 12, action="a:b", resource="r", context={})
+        evaluate(text, principal=Principal("1" * 12), action="a:b", resource="r", context={})
 
 
 def test_recorded_policy_of_put_permission_is_accepted() -> None:
@@ -260,3 +268,82 @@ def test_wildcards_mean_what_the_regular_expression_means(pattern: str, text: st
 
 def test_many_stars_do_not_explode() -> None:
     assert not like("*a" * 200 + "b", "a" * 2000)
+
+
+IAM, STS = "arn:aws:iam::111111111111:", "arn:aws:sts::111111111111:"
+ROLE, USER, ROOT, SESSION = IAM + "role/team/orders", IAM + "user/ann", IAM + "root", STS + "assumed-role/orders/s1"
+
+
+@pytest.mark.parametrize(
+    ("caller", "reached"),
+    [
+        (None, {"account", "root", "role", "user", "session"}),
+        (ROOT, {"account", "root"}),
+        (ROLE, {"account", "root", "role"}),
+        (USER, {"account", "root", "user"}),
+        (SESSION, {"account", "root", "role", "session"}),
+        (STS + "assumed-role/orders/s2", {"account", "root", "role"}),
+        (STS + "federated-user/ann", {"account", "root"}),
+        (IAM + "role/orders", {"account", "root"}),
+    ],
+)
+def test_a_policy_that_names_a_user_or_role_means_that_one(caller: str | None, reached: set[str]) -> None:
+    names = {"account": "111111111111", "root": ROOT, "role": ROLE, "user": USER, "session": SESSION}
+    who = Principal("111111111111") if caller is None else principal_of(caller)
+    for effect, decision in (("Allow", ALLOW), ("Deny", DENY)):
+        found = {
+            word
+            for word, name in names.items()
+            if decided(statement(Effect=effect, Principal={"AWS": name}), who=who) is decision
+        }
+        assert found == reached
+
+
+@pytest.mark.parametrize(
+    ("caller", "names", "spared"),
+    [
+        (None, ["111111111111"], True),
+        (None, [USER], False),
+        (None, "*", True),
+        (USER, [USER], False),
+        (USER, [ROOT], False),
+        (USER, [USER, ROOT], True),
+        (ROLE, [ROLE, "111111111111"], True),
+        (SESSION, [ROLE, ROOT], False),
+        (SESSION, [SESSION, ROOT], False),
+        (SESSION, [SESSION, ROLE, ROOT], True),
+    ],
+)
+def test_a_denial_spares_only_who_is_named_with_their_account(caller: str | None, names: Any, spared: bool) -> None:
+    who = Principal("111111111111") if caller is None else principal_of(caller)
+    denial = statement(Effect="Deny", Principal=None, NotPrincipal={"AWS": names})
+    assert decided(statement(), denial, who=who) is (ALLOW if spared else DENY)
+
+
+def test_a_service_is_spared_by_its_name() -> None:
+    denial = statement(Effect="Deny", Principal=None, NotPrincipal={"Service": "events.amazonaws.com"})
+    assert decided(statement(), denial, who=Principal("", service="events.amazonaws.com")) is ALLOW
+    assert decided(statement(), denial) is DENY
+
+
+@pytest.mark.parametrize("name", [[USER], [ROOT], [ROLE, ROOT]])
+def test_whom_an_allow_leaves_out_it_leaves_out_in_any_way(name: list[str]) -> None:
+    leaving_out = statement(Principal=None, NotPrincipal={"AWS": name})
+    assert decided(leaving_out) is NEITHER
+    assert decided(leaving_out, who=Principal("222222222222")) is ALLOW
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        *("", "111111111111", "*", IAM + "group/g", IAM + "role/", IAM + "user/*", STS + "assumed-role/x"),
+        *(STS + "root", "arn:aws:iam::11:root", "arn:aws:s3:::bucket", IAM + "role/x\ny?"),
+    ],
+)
+def test_what_is_no_principal_is_refused(arn: str) -> None:
+    with pytest.raises(InvalidPrincipal, match="ARN of an IAM principal"):
+        principal_of(arn)
+
+
+def test_refusals_name_the_principal_and_else_the_accounts_root() -> None:
+    assert [str(principal_of(USER)), str(ACCOUNT)] == [USER, ROOT]

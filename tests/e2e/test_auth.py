@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +23,10 @@ from tests.e2e.hub import REGION, SECURITY, WORKLOAD, HubProcess
 WORKLOAD_KEY = ("AKIAWORKLOAD", "workload/secret+5Jq")
 ADMIN_KEY = ("AKIAADMIN", "admin/secret+8Kz")
 SESSION_KEY = ("ASIASESSION", "session/secret+2Pw")
+ROLE_KEY = ("AKIAROLE0001", "role/secret+4Lm")
+ROLE = f"arn:aws:iam::{WORKLOAD}:role/orders"
 TOKEN = "session-token+7Rt"
-SECRETS = (WORKLOAD_KEY[1], ADMIN_KEY[1], SESSION_KEY[1], TOKEN)
+SECRETS = (WORKLOAD_KEY[1], ADMIN_KEY[1], SESSION_KEY[1], ROLE_KEY[1], TOKEN)
 DAY_MS = 86_400_000
 
 
@@ -36,6 +39,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
         key((WORKLOAD_KEY[0], "${HUB_WORKLOAD_SECRET}"), WORKLOAD),
         key(ADMIN_KEY, SECURITY, admin=True),
         key(SESSION_KEY, WORKLOAD, session_token=TOKEN),
+        key(ROLE_KEY, WORKLOAD, principal=ROLE),
     ]
     settings = {"auth": {"mode": "sigv4", "keys": keys}, "aws_events": True}
     environment = {"HUB_WORKLOAD_SECRET": WORKLOAD_KEY[1]}
@@ -101,6 +105,40 @@ def test_signed_calls_of_every_service_work(hub: HubProcess) -> None:
     logs.create_log_group(logGroupName="/orders")
     entry = {"Source": "shop", "DetailType": "order", "Detail": '{"ключ": "😀"}'}
     assert client(hub, "events", WORKLOAD_KEY).put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+
+def test_a_policy_that_names_a_role_opens_the_bus_to_that_roles_key(hub: HubProcess) -> None:
+    security = client(hub, "events", ADMIN_KEY)
+    bus = security.create_event_bus(Name="for-one-role")["EventBusArn"]
+    statement = {"Effect": "Allow", "Principal": {"AWS": ROLE}, "Action": "events:PutEvents", "Resource": bus}
+    security.put_permission(EventBusName="for-one-role", Policy=json.dumps({"Statement": [statement]}))
+    entry = {"Source": "shop", "DetailType": "order", "Detail": "{}", "EventBusName": bus}
+    assert client(hub, "events", ROLE_KEY).put_events(Entries=[entry])["FailedEntryCount"] == 0
+    statement["Principal"] = {"AWS": ROLE + "2"}
+    security.put_permission(EventBusName="for-one-role", Policy=json.dumps({"Statement": [statement]}))
+    with pytest.raises(ClientError, match=f"User: {ROLE} is not authorized to perform: events:PutEvents on resource"):
+        client(hub, "events", ROLE_KEY).put_events(Entries=[entry])
+
+
+def test_a_header_that_comes_twice_is_verified_as_it_is_signed(hub: HubProcess) -> None:
+    where = urlsplit(hub.url)
+    for second, status in (("b", 200), ("c", 403)):
+        headers = Signer(Credentials(*WORKLOAD_KEY), "events", REGION).headers(
+            method="POST",
+            host=where.netloc,
+            path="/",
+            headers={"X-Amz-Target": "AWSEvents.ListRules", "X-Twice": "a,b"},
+            body=b"{}",
+            now_ms=RealWorld().now_ms(),
+        )
+        connection = HTTPConnection(where.hostname or "", where.port, timeout=30)
+        connection.putrequest("POST", "/", skip_host=True)
+        for name, value in {**headers, "X-Twice": "a", "Content-Length": "2"}.items():
+            connection.putheader(name, value)
+        connection.putheader("X-Twice", second)
+        connection.endheaders(b"{}")
+        assert connection.getresponse().status == status
+        connection.close()
 
 
 def test_temporary_keys_need_their_token(hub: HubProcess) -> None:

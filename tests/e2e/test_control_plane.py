@@ -68,7 +68,12 @@ def test_every_location_has_a_default_bus(events: Any) -> None:
 
 def test_a_rule_is_put_described_switched_and_deleted(events: Any) -> None:
     arn = f"{EVENTS}:rule/orders"
-    request = {"Name": "orders", "EventPattern": PATTERN, "Description": "first", "RoleArn": "arn:aws:iam::1:role/r"}
+    request = {
+        "Name": "orders",
+        "EventPattern": PATTERN,
+        "Description": "first",
+        "RoleArn": "arn:aws:iam::111111111111:role/r",
+    }
     assert bare(events.put_rule(**request)) == {"RuleArn": arn}
     expected = {**request, "Arn": arn, "State": "ENABLED", "EventBusName": "default"}
     assert bare(events.describe_rule(Name="orders")) == {**expected, "CreatedBy": WORKLOAD}

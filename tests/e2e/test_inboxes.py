@@ -294,6 +294,47 @@ def test_events_that_a_rule_delivers_are_filtered_and_read(hub: HubProcess, logs
     assert logs.filter_log_events(logGroupName=group, startTime=future)["events"] == []
 
 
+ROOT = "Root=1-5759e988-bd862e3fe1be46a994272793"
+OTHER_ROOT = "Root=1-5759e988-000000000000000000000001;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+@pytest.mark.parametrize(
+    ("of_entry", "of_call", "arrives"),
+    [
+        ({}, {}, None),
+        ({"TraceHeader": ROOT}, {}, ROOT),
+        ({}, {"X-Amzn-Trace-Id": OTHER_ROOT}, OTHER_ROOT),
+        ({"TraceHeader": ROOT}, {"X-Amzn-Trace-Id": OTHER_ROOT}, ROOT),
+        ({"TraceHeader": ""}, {"X-Amzn-Trace-Id": OTHER_ROOT}, None),
+        ({"TraceHeader": "no"}, {"X-Amzn-Trace-Id": OTHER_ROOT}, None),
+        ({}, {"X-Amzn-Trace-Id": "no"}, None),
+    ],
+)
+def test_the_trace_reaches_queues_and_dead_letter_queues_and_no_body(
+    hub: HubProcess, sqs: Any, of_entry: dict[str, str], of_call: dict[str, str], arrives: str | None
+) -> None:
+    urls = [queue(sqs, "traced"), queue(sqs, "traced-letters")]
+    events = hub.client("events")
+    events.put_rule(Name="traced", EventPattern='{"source":["traced"]}')
+    prefix = f"arn:aws:sqs:{REGION}:{WORKLOAD}"
+    letters = {"DeadLetterConfig": {"Arn": f"{prefix}:traced-letters"}}
+    targets = [{"Id": "q", "Arn": f"{prefix}:traced"}, {"Id": "none", "Arn": f"{prefix}:nowhere", **letters}]
+    events.put_targets(Rule="traced", Targets=targets)
+    entry = {"Source": "traced", "DetailType": "d", "Detail": "{}", **of_entry}
+    scope = f"{WORKLOAD}/20260101/{REGION}/events/aws4_request"
+    headers = {
+        "X-Amz-Target": "AWSEvents.PutEvents",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+    }
+    status, text = hub.request("POST", "/", json.dumps({"Entries": [entry]}).encode(), {**headers, **of_call})
+    assert (status, json.loads(text)["FailedEntryCount"]) == (200, 0)
+    for url in urls:
+        (message,) = eventually(lambda url=url: receive(sqs, url, WaitTimeSeconds=1))
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        assert message["Attributes"].get("AWSTraceHeader") == arrives
+        assert "Root=" not in message["Body"]
+
+
 # every other kind
 
 

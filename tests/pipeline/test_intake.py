@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.core.policy import Decision
 from router.pipeline import Settings
 from router.sources.intake import Intake
 from router.sources.outcome import Refused, Taken
@@ -19,7 +20,7 @@ def intake_of(hub: Hub) -> Intake:
     return Intake(
         pipeline=hub.pipeline,
         find_bus=hub.catalog.bus,
-        authorize=lambda caller, bus, event: True,
+        authorize=lambda sender, bus, source, detail_type: Decision.ALLOW,
         trails=lambda location: [],
         world=hub.world,
         metrics=hub.metrics,
