@@ -23,6 +23,7 @@ from router import __version__, limits, log
 from router.api.hub import HubApi
 from router.api.operations import operations
 from router.api.put_events import PutEvents
+from router.api.put_partner_events import PutPartnerEvents
 from router.aws.service import Service, Services
 from router.aws.sigv4 import Authenticator, Key
 from router.catalog import quotas
@@ -36,8 +37,10 @@ from router.core.policy import Decision, Principal
 from router.dead_letters import DeadLetters
 from router.declared_templates import DeclaredTemplates
 from router.errors import ApiError
+from router.global_endpoints import GlobalEndpoints
 from router.locations import Locations
 from router.metrics import Metrics
+from router.partners import Partners
 from router.pipeline import Pipeline, Settings
 from router.simulator import logs, sqs
 from router.simulator.housekeeping import Housekeeping
@@ -277,8 +280,11 @@ class _Parts:
         self._gauges()
 
     def _server(self) -> HttpServer:
-        put_events = PutEvents(self.intake, lambda body: eventbridge.read("PutEvents", body))
+        put_events = PutEvents(
+            self.intake, lambda body: eventbridge.read("PutEvents", body), GlobalEndpoints(self.catalog).by_id
+        )
         control = operations(self.catalog, organization=self._hub.organization)
+        control["PutPartnerEvents"] = PutPartnerEvents(Partners(self.catalog), self.pipeline, self._world)
         eventbridge = Service("events", control, {"PutEvents": put_events})
         services = [
             eventbridge,

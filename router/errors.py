@@ -85,6 +85,10 @@ class ResourceAlreadyExistsException(ApiError):
     code = "ResourceAlreadyExistsException"
 
 
+class InvalidStateException(ApiError):
+    code = "InvalidStateException"
+
+
 class LimitExceededException(ApiError):
     code = "LimitExceededException"
 

@@ -575,4 +575,4 @@ def _origin(name: LaneName) -> tuple[Location, str]:
         return Location(parts[4], parts[3]), ""
     parts = name.rule_arn.split(":", 5)
     path = parts[5].split("/")
-    return Location(parts[4], parts[3]), path[1] if len(path) > 2 else "default"
+    return Location(parts[4], parts[3]), "/".join(path[1:-1]) or "default"

@@ -15,6 +15,8 @@ from router.core.arn import InvalidArn, bus_arn, bus_name
 from router.core.event import Location
 from router.core.policy import Decision
 from router.errors import ApiError, ValidationException
+from router.global_endpoints import GlobalEndpoints
+from router.partners import Partners
 
 
 class Access:
@@ -22,6 +24,8 @@ class Access:
 
     def __init__(self, catalog: Catalog, organization: Callable[[str], str | None]) -> None:
         self.catalog = catalog
+        self.endpoints = GlobalEndpoints(catalog)
+        self.partners = Partners(catalog)
         self._organization = organization
 
     def bus(self, caller: Caller, name: str | None, action: str) -> Bus:

@@ -8,22 +8,18 @@ from router.aws.service import Caller
 from router.catalog import tags
 from router.catalog.model import Bus
 from router.core.event import Location
-from router.errors import ValidationException
 
 _ATTRIBUTES = ("KmsKeyIdentifier", "DeadLetterConfig", "LogConfig")
 
 
 async def create_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
-    if request.get("EventSourceName") is not None:
-        raise ValidationException(
-            "Parameter EventSourceName is not valid. Reason: this hub has no partner event sources."
-        )
     bus = await access.catalog.create_bus(
         Location(caller.account, caller.region),
         request["Name"],
         description=request.get("Description"),
         tags_given=tags.from_request(request.get("Tags") or ()),
         attributes={name: request[name] for name in _ATTRIBUTES if request.get(name) is not None},
+        event_source=request.get("EventSourceName"),
     )
     answer = {"EventBusArn": bus.arn, **bus.attributes}
     return answer if bus.description is None else {**answer, "Description": bus.description}

@@ -16,9 +16,11 @@ import msgspec
 from router import __version__, limits
 from router.api import explain
 from router.catalog.catalog import Catalog
+from router.catalog.endpoints import Endpoint
 from router.core.event import Location, envelope
 from router.dead_letters import DeadLetters
 from router.errors import ApiError, ResourceNotFoundException, ValidationException
+from router.global_endpoints import GlobalEndpoints
 from router.importers.record import STACK_NAME, STACK_NAME_FORM, StackRecord
 from router.lanes import DeadLetter
 from router.pipeline import Pipeline
@@ -32,6 +34,14 @@ from router.world import iso_ms
 
 _PAGE_MAX = 1000
 _encode = msgspec.json.Encoder().encode
+
+
+class _Health(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
+    health_check: str
+    healthy: bool
+
+
+_decode_health = msgspec.json.Decoder(_Health).decode
 
 
 class _NotFound(ResourceNotFoundException):
@@ -201,6 +211,18 @@ class HubApi:
         find = self._schedules.upcoming(query.all().get("after", ""), limit, count)
         return {"count": self._schedules.count, "schedules": await anyio.to_thread.run_sync(find)}
 
+    async def health_checks(self, _query: _Query, _body: bytes, _number: str) -> Any:
+        shown = {one.health_check: one.healthy for one in self._catalog.things.all(Endpoint)}
+        return {"health_checks": [{"HealthCheck": arn, "Healthy": shown[arn]} for arn in sorted(shown)]}
+
+    async def set_health(self, _query: _Query, body: bytes, _number: str) -> Any:
+        try:
+            given = _decode_health(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValidationException(f'expected {{"HealthCheck": "arn:…", "Healthy": false}}: {error}') from error
+        changed = await GlobalEndpoints(self._catalog).set_health(given.health_check, healthy=given.healthy)
+        return {"endpoints": [{"Arn": one.arn, "takes": str(one.takes)} for one in changed]}
+
     async def stacks(self, query: _Query, _body: bytes, _number: str) -> Any:
         return {"stacks": self._stacks.of(query.location())}
 
@@ -238,6 +260,8 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("POST", re.compile("explain"), HubApi.explain),
     ("GET", re.compile("trace"), HubApi.trace),
     ("GET", re.compile("schedules"), HubApi.schedules),
+    ("GET", re.compile("health-checks"), HubApi.health_checks),
+    ("PUT", re.compile("health-checks"), HubApi.set_health),
     ("GET", re.compile("stacks"), HubApi.stacks),
     ("PUT", re.compile("stacks"), HubApi.put_stack),
     ("DELETE", re.compile("stacks"), HubApi.delete_stack),

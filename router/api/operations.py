@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from router.api import buses, patterns, permissions, rules, tags, targets
+from router.api import buses, endpoints, event_sources, patterns, permissions, rules, tags, targets
 from router.api.access import Access
 from router.aws.service import Caller
 from router.catalog.catalog import Catalog
@@ -26,6 +26,20 @@ _ACTIONS: Mapping[str, _Action] = {
     "RemoveTargets": targets.remove_targets,
     "ListTargetsByRule": targets.list_targets_by_rule,
     "ListRuleNamesByTarget": targets.list_rule_names_by_target,
+    "CreateEndpoint": endpoints.create_endpoint,
+    "UpdateEndpoint": endpoints.update_endpoint,
+    "DescribeEndpoint": endpoints.describe_endpoint,
+    "ListEndpoints": endpoints.list_endpoints,
+    "DeleteEndpoint": endpoints.delete_endpoint,
+    "CreatePartnerEventSource": event_sources.create_partner_event_source,
+    "DeletePartnerEventSource": event_sources.delete_partner_event_source,
+    "DescribePartnerEventSource": event_sources.describe_partner_event_source,
+    "ListPartnerEventSources": event_sources.list_partner_event_sources,
+    "ListPartnerEventSourceAccounts": event_sources.list_partner_event_source_accounts,
+    "ActivateEventSource": event_sources.activate_event_source,
+    "DeactivateEventSource": event_sources.deactivate_event_source,
+    "DescribeEventSource": event_sources.describe_event_source,
+    "ListEventSources": event_sources.list_event_sources,
     "TestEventPattern": patterns.test_event_pattern,
     "PutPermission": permissions.put_permission,
     "RemovePermission": permissions.remove_permission,

@@ -9,7 +9,7 @@ import msgspec
 from router import limits
 from router.aws.service import Caller
 from router.aws.validate import TIMESTAMP_S_MAX, TIMESTAMP_S_MIN
-from router.catalog.model import Bus
+from router.catalog.endpoints import Endpoint
 from router.core.event import Location
 from router.errors import SerializationException, ValidationException
 from router.sources.intake import Entry, Intake
@@ -42,8 +42,8 @@ class _Response(msgspec.Struct, rename="pascal"):
 
 
 _BUS = re.compile(r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[.\-_A-Za-z0-9]+", re.ASCII)
-EndpointBus = Callable[[Caller, str], Bus | None]
-"""The bus to which a global endpoint of the caller's sends now, by the endpoint's id; None where it has no such one."""
+FindEndpoint = Callable[[str, str], Endpoint | None]
+"""An account's global endpoint by its id; None where it has no such one."""
 
 _decode = msgspec.json.Decoder(_Request).decode
 _encode = msgspec.json.Encoder().encode
@@ -59,11 +59,11 @@ class PutEvents:
         self,
         intake: Intake,
         validate: Callable[[bytes], object],
-        endpoint_bus: EndpointBus = lambda caller, endpoint_id: None,
+        find_endpoint: FindEndpoint = lambda account, endpoint_id: None,
     ) -> None:
         self._intake = intake
         self._validate = validate
-        self._endpoint_bus = endpoint_bus
+        self._find_endpoint = find_endpoint
 
     async def __call__(self, caller: Caller, body: bytes) -> bytes:
         try:
@@ -76,13 +76,13 @@ class PutEvents:
         location, entries, default_bus = Location(caller.account, caller.region), request.entries, "default"
         if request.endpoint_id is not None:
             self._validate(body)
-            bus = self._endpoint_bus(caller, request.endpoint_id)
-            if bus is None:
+            endpoint = self._find_endpoint(caller.account, request.endpoint_id)
+            if endpoint is None:
                 raise ValidationException(
                     f"Parameter EndpointId is not valid. Reason: Endpoint {request.endpoint_id} does not exist."
                 )
-            location, default_bus = bus.location, bus.name
-            entries = [_through(bus, entry) for entry in entries]
+            location, default_bus = endpoint.takes, endpoint.bus
+            entries = [_through(endpoint, entry) for entry in entries]
         outcomes = await self._intake.put_entries(
             location,
             entries,
@@ -98,12 +98,16 @@ class PutEvents:
         return _encode(_Response(answers, failed))
 
 
-def _through(bus: Bus, entry: _Entry) -> _Entry:
-    """The entry without the name of the endpoint's bus, which may be that of its twin in the other region."""
+def _through(endpoint: Endpoint, entry: _Entry) -> _Entry:
+    """The entry with the endpoint's ARN among its resources, and without the name of the endpoint's bus, which may be
+    that of its twin in the other region."""
     account, _, name = (entry.event_bus_name or "").rpartition(":event-bus/")
-    if name == bus.name and account.rpartition(":")[2] in ("", bus.location.account):
-        return msgspec.structs.replace(entry, event_bus_name=None)
-    return entry
+    is_its_bus = name == endpoint.bus and account.rpartition(":")[2] in ("", endpoint.location.account)
+    return msgspec.structs.replace(
+        entry,
+        event_bus_name=None if is_its_bus else entry.event_bus_name,
+        resources=[*(entry.resources or ()), endpoint.arn],
+    )
 
 
 def _breaks_model(entry: _Entry) -> bool:

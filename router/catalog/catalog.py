@@ -16,8 +16,9 @@ import anyio.lowlevel
 import msgspec
 
 from router import log
-from router.catalog import buses, declared, permissions, records, rules, tags, targets
+from router.catalog import buses, declared, partners, permissions, records, rules, tags, targets
 from router.catalog.model import Bus, Rule, RuleState, Target, Thing
+from router.catalog.partners import EventSource
 from router.catalog.permissions import Permission
 from router.catalog.quotas import Quotas
 from router.catalog.routes import Route, RoutedRule, RoutedTarget
@@ -54,7 +55,8 @@ class Catalog:
     ) -> None:
         """`location_exists` is asked once for each location that turns out to exist; it may create it."""
         self._store = store
-        self._world = world
+        self.world = world
+        """For those who change things of their own (`changing`)."""
         self.quotas = quotas
         self._target_rules = targets.Rules(cross_region_targets, api_destination_exists)
         self._state = CatalogState(location_exists, world.now_ms())
@@ -151,9 +153,17 @@ class Catalog:
         description: str | None = None,
         tags_given: Mapping[str, str] | None = None,
         attributes: Mapping[str, Any] | None = None,
+        event_source: str | None = None,
     ) -> Bus:
+        """With `event_source` a partner's bus, which takes the source of its name."""
         async with self._changing:
-            buses.check_name(name)
+            beside: tuple[Thing, ...] = ()
+            if event_source is None:
+                buses.check_name(name)
+            else:
+                source = self.things.get(EventSource, location, event_source)
+                taken = partners.taken_with_bus(source, bus=name, name=event_source, now_ms=self.world.now_ms())
+                beside = (taken,)
             if self._state.entry(location, name) is not None:
                 raise ResourceAlreadyExistsException(f"Event bus {name} already exists.")
             known = len(self._state.bus_names(location))
@@ -161,7 +171,7 @@ class Catalog:
                 raise _no_location(location)
             if known >= self.quotas.buses_per_location:
                 raise LimitExceededException(LIMIT_EXCEEDED)
-            now_ms = self._world.now_ms()
+            now_ms = self.world.now_ms()
             bus = Bus(
                 name=name,
                 location=location,
@@ -172,7 +182,7 @@ class Catalog:
                 tags=tags.merged({}, tags_given or {}),
                 attributes=buses.check_attributes(attributes or {}, location),
             )
-            await self._commit(Changes(buses=(bus,)))
+            await self._commit(Changes(buses=(bus,), things=beside))
             return bus
 
     async def delete_bus(self, location: Location, name: str) -> None:
@@ -186,7 +196,10 @@ class Catalog:
             if entry.rules:
                 raise ValidationException("EventBus can't be deleted since it has rules.")
             self._note(entry.bus)
-            await self._commit(Changes(gone_buses=(entry.bus,)))
+            source = self.things.get(EventSource, location, name)
+            left = source and source.state == "ACTIVE" and partners.left(source, now_ms=self.world.now_ms())
+            gone = (source,) if source and source.state == "DELETED" else ()
+            await self._commit(Changes(gone_buses=(entry.bus,), things=(left,) if left else (), gone_things=gone))
 
     # rules
 
@@ -230,7 +243,7 @@ class Catalog:
                 managed_by=managed_by,
                 tags=tags.merged({}, tags_given or {}) if old is None else {},
             )
-            rule = rules.anchored(old, rules.updated(old, new), self._world.now_ms())
+            rule = rules.anchored(old, rules.updated(old, new), self.world.now_ms())
             self._note(old)
             await self._commit(Changes(rules=((rule, pattern),)))
             return rule
@@ -239,7 +252,7 @@ class Catalog:
         async with self._changing:
             entry, rule = self._rule(location, bus, name)
             rules.check_not_managed(rule)
-            new = rules.anchored(rule, msgspec.structs.replace(rule, state=state), self._world.now_ms())
+            new = rules.anchored(rule, msgspec.structs.replace(rule, state=state), self.world.now_ms())
             await self._replace_rule(entry, rule, state=state, anchor_ms=new.anchor_ms)
 
     async def delete_rule(self, location: Location, bus: str, name: str, *, force: bool = False) -> None:
@@ -329,7 +342,7 @@ class Catalog:
                 self._state,
                 quotas=self.quotas,
                 target_rules=self._target_rules,
-                now_ms=self._world.now_ms(),
+                now_ms=self.world.now_ms(),
             )
             await self._commit(plan.changes)
         for arn in plan.report.kept:
@@ -373,7 +386,7 @@ class Catalog:
         if msgspec.structs.replace(old, **changed) == old:
             return
         self._note(old)
-        new = msgspec.structs.replace(old, modified_ms=self._world.now_ms(), **changed)
+        new = msgspec.structs.replace(old, modified_ms=self.world.now_ms(), **changed)
         await self._commit(Changes(buses=(new,)))
 
     def _note(self, thing: Bus | Rule | Thing | None) -> None:

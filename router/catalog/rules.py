@@ -33,6 +33,8 @@ def check_trigger(bus: str, event_pattern: str | None, schedule_expression: str 
     reason, of the exception, whose text is AWS's."""
     if not event_pattern and not schedule_expression:
         raise ValidationException("Parameter(s) EventPattern or ScheduleExpression must be specified.")
+    if state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS" and "/" in bus:
+        raise ValidationException(f"State {state} is not supported for rules on partner event buses.")
     if not schedule_expression:
         return
     if bus != DEFAULT:

@@ -67,6 +67,10 @@ def rule_arn(loc: Location, bus: str, rule: str) -> str:
     return _arn("events", loc, f"rule/{rule}" if bus == "default" else f"rule/{bus}/{rule}")
 
 
+def endpoint_arn(loc: Location, name: str) -> str:
+    return _arn("events", loc, f"endpoint/{name}")
+
+
 def queue_arn(loc: Location, name: str) -> str:
     return _arn("sqs", loc, name)
 

@@ -43,8 +43,8 @@ async def test_describe_without_a_name_means_the_default_bus(tmp_path: Path) -> 
         (
             "CreateEventBus",
             {"Name": "aws.partner/x", "EventSourceName": "aws.partner/x/y"},
-            "ValidationException: Parameter EventSourceName is not valid. Reason: this hub has no partner event "
-            "sources.",
+            "ValidationException: Parameter Name is not valid. Reason: the name of a partner event bus is that of its "
+            "event source: expected aws.partner/x/y, got aws.partner/x.",
         ),
         (
             "CreateEventBus",

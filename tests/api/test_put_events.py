@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.api import put_events
-from router.api.put_events import EndpointBus, PutEvents, _breaks_model, _Entry
+from router.api.put_events import FindEndpoint, PutEvents, _breaks_model, _Entry
 from router.aws.model import load_model
 from router.aws.service import Caller, Service
 from router.aws.validate import read_input
 from router.catalog import permissions
+from router.catalog.endpoints import Endpoint
 from router.catalog.model import Bus
-from router.core.arn import bus_arn
+from router.core.arn import bus_arn, endpoint_arn
 from router.core.policy import Decision, Principal
 from router.errors import ApiError
 from router.sources.intake import Intake
@@ -39,7 +40,7 @@ ROOT = "Root=1-5759e988-bd862e3fe1be46a994272793"
 class Api:
     """PutEvents of one hub, which has the rule `orders` on its default bus."""
 
-    def __init__(self, hub: Hub, sink: ScriptedSink, endpoint_bus: EndpointBus, bytes_max: int) -> None:
+    def __init__(self, hub: Hub, sink: ScriptedSink, find_endpoint: FindEndpoint, bytes_max: int) -> None:
         self.hub, self.sink = hub, sink
         intake = Intake(
             pipeline=hub.pipeline,
@@ -50,7 +51,7 @@ class Api:
             metrics=hub.metrics,
             put_events_bytes_max=bytes_max,
         )
-        operation = PutEvents(intake, lambda body: self._service.read("PutEvents", body), endpoint_bus)
+        operation = PutEvents(intake, lambda body: self._service.read("PutEvents", body), find_endpoint)
         self._service = Service("events", {}, {"PutEvents": operation})
 
     def _authorize(self, sender: Principal, bus: Bus, source: str | None, detail_type: str | None) -> Decision:
@@ -89,12 +90,12 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    endpoint_bus: EndpointBus = lambda caller, endpoint_id: None, bytes_max: int = 1 << 20
+    find_endpoint: FindEndpoint = lambda account, endpoint_id: None, bytes_max: int = 1 << 20
 ) -> AsyncIterator[Api]:
     sink = ScriptedSink()
     async with running(MemoryStore(), sink) as hub:
         await hub.rule()
-        yield Api(hub, sink, endpoint_bus, bytes_max)
+        yield Api(hub, sink, find_endpoint, bytes_max)
 
 
 async def open_to(api: Api, bus: str, *, name: str = "default", **statement: Any) -> None:
@@ -215,14 +216,27 @@ async def test_a_bus_name_out_of_the_models_form_refuses_the_request(bus: str) -
 # a global endpoint: what finds its bus is given to PutEvents
 
 
-def _far_bus(caller: Caller, endpoint_id: str) -> Bus | None:
-    known = (caller.account, endpoint_id) == (HERE.account, "abcde.veo")
-    return Bus(name="twin", location=FAR, arn=bus_arn(FAR, "twin"), created_ms=0, modified_ms=0) if known else None
+ENDPOINT = Endpoint(
+    name="both",
+    location=HERE,
+    arn=endpoint_arn(HERE, "both"),
+    created_ms=0,
+    modified_ms=0,
+    endpoint_id="abcde.veo",
+    bus="twin",
+    other_region=FAR.region,
+    health_check="arn:aws:route53:::healthcheck/x",
+    healthy=False,
+)
+
+
+def _far_endpoint(account: str, endpoint_id: str) -> Endpoint | None:
+    return ENDPOINT if (account, endpoint_id) == (HERE.account, "abcde.veo") else None
 
 
 @pytest.mark.parametrize("named", [None, "twin", bus_arn(FAR, "twin"), bus_arn(HERE, "twin")])
 async def test_an_endpoint_puts_events_on_its_bus_in_its_region(named: str | None) -> None:
-    async with serving(_far_bus) as api:
+    async with serving(_far_endpoint) as api:
         catalog = api.hub.catalog
         await catalog.create_bus(FAR, "twin")
         await catalog.put_rule(FAR, "twin", "all", created_by=FAR.account, event_pattern=ORDERS)
@@ -235,10 +249,11 @@ async def test_an_endpoint_puts_events_on_its_bus_in_its_region(named: str | Non
         assert set(answer) == {"EventId"}
         (accepted,) = await api.sent(1)
         assert (accepted.location, accepted.bus, accepted.event.region) == (FAR, "twin", FAR.region)
+        assert accepted.event.resources[-1] == ENDPOINT.arn
 
 
 async def test_an_endpoint_that_is_not_there_refuses_the_request() -> None:
-    async with serving(_far_bus) as api:
+    async with serving(_far_endpoint) as api:
         unknown = "ValidationException: Parameter EndpointId is not valid. Reason: Endpoint a.b does not exist."
         assert await api.refused(GOOD, EndpointId="a.b") == unknown
         assert (await api.refused(GOOD, EndpointId="abcde.veo", caller=THEM)).startswith("ValidationException")
