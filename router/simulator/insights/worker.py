@@ -1,0 +1,191 @@
+"""The process that runs one query: `python -m router.simulator.insights.worker`, spoken to over its pipes (`wire`).
+
+It is a process of its own so that the hub's event loop and memory stay what they are: DuckDB is imported here and
+nowhere else, and ending the process ends the query. DuckDB gets no files, no network, no extensions, a bound on its
+memory and no way to change any of that. It runs with low priority. It must not know the hub.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import duckdb
+import msgspec
+
+from router.simulator.insights.values import FIRST_MACROS, MACROS
+from router.simulator.insights.wire import (
+    FRAME_BYTES_MAX,
+    Answer,
+    Broken,
+    Done,
+    Job,
+    Page,
+    Rows,
+    decode_job,
+    decode_page,
+    framed,
+)
+from router.simulator.records import DELIVERY_STREAM, Message, decode_message, time_ms_of
+
+_NICENESS = 10
+_THREADS_MAX = 2
+_ROWS_AT_ONCE = 1000
+_REASON_CHARS_MAX = 500
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Failed(Exception):
+    """The query cannot go on; the text says why."""
+
+
+def main(given: BinaryIO, said: BinaryIO) -> None:
+    """Run the query that `given` asks for and say what became of it."""
+
+    def say(answer: Answer) -> None:
+        for part in framed(answer):
+            said.write(part)
+        said.flush()
+
+    try:
+        for answer in _answers(given):
+            say(answer)
+    except Failed as error:
+        say(Broken(str(error)))
+    except duckdb.OutOfMemoryException:
+        say(Broken("the query needs more memory than a query may have: narrow its time range, or ask for fewer fields"))
+    except (duckdb.Error, MemoryError) as error:
+        say(Broken(str(error).partition("\n")[0][:_REASON_CHARS_MAX] or type(error).__name__))
+
+
+def _answers(given: BinaryIO) -> Iterator[Answer]:
+    job = decode_job(_frame(given))
+    connection = connect(job.memory_bytes_max)
+    events = _Events(connection, job)
+    while frame := _frame(given):
+        events.add(decode_page(frame))
+    counted = connection.execute(job.count, job.count_parameters).fetchone()
+    connection.execute(job.select, job.select_parameters)
+    size = 0
+    while found := connection.fetchmany(_ROWS_AT_ONCE):
+        rows = [_row(job.columns, row) for row in found]
+        size += sum(map(len, rows))
+        if size > job.result_bytes_max:
+            raise Failed(
+                f"the results are larger than {job.result_bytes_max} bytes, the most that a query may have: ask for "
+                "fewer events (limit) or fewer fields"
+            )
+        yield Rows(rows)
+    yield Done(int(counted[0]) if counted else 0, events.count, events.bytes)
+
+
+def connect(memory_bytes_max: int) -> "duckdb.DuckDBPyConnection":
+    """A database in memory that can do nothing but compute."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "memory_limit": f"{memory_bytes_max // 1024}KiB",
+            "threads": str(min(_THREADS_MAX, os.cpu_count() or 1)),
+        },
+    )
+    for macro in (*FIRST_MACROS, *MACROS):
+        connection.execute(macro)
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+class _Events:
+    """The table `events`, filled page by page."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", job: Job) -> None:
+        self._connection = connection
+        self._job = job
+        self._sources = {source.number: source.log for source in job.sources}
+        self.count = 0
+        self.bytes = 0
+        fields = [f"f{number}" for number in range(1, len(job.fields) + 1)]
+        columns = ["pos BIGINT", "grp BIGINT", "ts BIGINT", "ing BIGINT", "stream VARCHAR", "log VARCHAR"]
+        columns += ["message VARCHAR", *(f"{field} VARCHAR" for field in fields)]
+        connection.execute(f"CREATE TABLE events ({', '.join(columns)})")
+        self._paths = [pointer for pointers in job.fields for pointer in pointers]
+        at = 0
+        values = []
+        for pointers in job.fields:
+            values.append(f"coalesce({', '.join(f'cb_leaf(j[{at + n}])' for n in range(1, len(pointers) + 1))})")
+            at += len(pointers)
+        found = ", TRY(json_extract(json, $paths)) AS j" if self._paths else ""
+        self._insert = (
+            f"INSERT INTO events SELECT {', '.join(['pos, grp, ts, ing, stream, log, message', *values])} FROM ("
+            f"SELECT *{found} FROM (SELECT unnest($pos::BIGINT[]) AS pos, $grp::BIGINT AS grp, "
+            "unnest($ts::BIGINT[]) AS ts, unnest($ing::BIGINT[]) AS ing, unnest($stream::VARCHAR[]) AS stream, "
+            "$log::VARCHAR AS log, unnest($message::VARCHAR[]) AS message, unnest($json::VARCHAR[]) AS json))"
+        )
+
+    def add(self, page: Page) -> None:
+        """Raises Failed when the events are too much."""
+        job = self._job
+        kept: list[tuple[int, int, Message]] = []
+        for position, stored in page.rows:
+            message = decode_message(stored)
+            time_ms = time_ms_of(message)
+            if job.from_ms <= time_ms <= job.to_ms:
+                kept.append((position, time_ms, message))
+                self.bytes += len(message.body)
+        if self.bytes > job.bytes_max:
+            raise Failed(
+                f"the events in the query's range of time hold more than {job.bytes_max} bytes, the most that a query "
+                "may look at: narrow the range, or name fewer log groups"
+            )
+        self.count += len(kept)
+        if not kept:
+            return
+        texts = [message.body.decode("utf-8", "replace") for _, _, message in kept]
+        nothing: list[str | None] = [None] * len(kept)
+        parameters: dict[str, Any] = {
+            "pos": [position for position, _, _ in kept],
+            "grp": page.source,
+            "ts": [time_ms for _, time_ms, _ in kept],
+            "ing": [message.sent_ms for _, _, message in kept],
+            "stream": [message.stream or DELIVERY_STREAM for _, _, message in kept],
+            "log": self._sources[page.source],
+            "message": texts if job.message else nothing,
+            "json": nothing,
+        }
+        if self._paths:
+            parameters["paths"] = self._paths
+            parameters["json"] = [
+                text if _is_object(message.body) else None for text, (_, _, message) in zip(texts, kept, strict=True)
+            ]
+        self._connection.execute(self._insert, parameters)
+
+
+def _is_object(body: bytes) -> bool:
+    if body.lstrip()[:1] != b"{":
+        return False
+    try:
+        _check_json(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _row(columns: list[str], row: tuple[str | None, ...]) -> bytes:
+    return msgspec.json.encode(
+        [{"field": name, "value": value} for name, value in zip(columns, row, strict=True) if value is not None]
+    )
+
+
+def _frame(given: BinaryIO) -> bytes:
+    """The next frame's body; empty at its end, or where the hub is gone."""
+    size = int.from_bytes(given.read(4), "big")
+    if size > FRAME_BYTES_MAX:
+        raise Failed(f"a frame of {size} bytes came, at most {FRAME_BYTES_MAX} may")
+    return given.read(size)
+
+
+if __name__ == "__main__":
+    os.nice(_NICENESS)
+    main(sys.stdin.buffer, sys.stdout.buffer)
