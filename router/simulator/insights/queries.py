@@ -227,6 +227,7 @@ def _job(query: Query) -> Job:
         columns=plan.columns,
         fields=plan.fields,
         message=plan.message,
+        texts=plan.texts,
         bytes_max=limits.INSIGHTS_BYTES_MAX,
         result_bytes_max=limits.INSIGHTS_RESULT_BYTES_MAX,
         memory_bytes_max=limits.INSIGHTS_MEMORY_BYTES_MAX,

@@ -53,12 +53,13 @@ SQL_CHARS_MAX = 200_000  # ours
 FIELDS_MAX = 200  # AWS: the fields that are discovered in a JSON event
 RESULTS_DEFAULT = 10_000  # AWS, where a query has no limit
 
+_MESSAGE = Value("message", "text")
 _SYSTEM: dict[str, Value] = {
     "@timestamp": Value("ts", "time"),
     "@ingestionTime": Value("ing", "time"),
     "@logStream": Value("stream", "text"),
     "@log": Value("log", "text"),
-    "@message": Value("message", "text"),
+    "@message": _MESSAGE,
     "@ptr": Value("cb_ptr(grp, pos)", "text"),
 }
 _NEWEST_FIRST = ["ts DESC", "pos DESC"]
@@ -78,7 +79,10 @@ class Plan(msgspec.Struct, frozen=True):
     columns: list[str]
     fields: list[list[str]]
     message: bool
-    """Whether the events' text is looked at, beyond its fields."""
+    """Whether the query looks at the events' text, beyond its fields."""
+    texts: list[int]
+    """The columns that are the events' text as it is, where nothing else looks at it. It stays out of the database:
+    `select` then ends with grp and pos, and who runs it fills them in."""
 
 
 def translate(text: str, limit: int | None = None) -> Plan:
@@ -125,7 +129,7 @@ class _Translation:
             self._command(command)
         shown = self._display
         if shown is None and not self._listed:
-            shown = {name: self._system(name) for name in ("@timestamp", "@message")} | self._shown
+            shown = {name: _SYSTEM[name] for name in ("@timestamp", "@message")} | self._shown
         elif shown is None:
             shown = self._shown
         if self._scope.raw:
@@ -134,7 +138,11 @@ class _Translation:
         rows = self._limit if self._limit is not None else RESULTS_DEFAULT
         if limit is not None:
             rows = min(rows, limit) if self._limit is not None else limit
-        columns = ", ".join(f"{as_text(value)} AS r{number}" for number, value in enumerate(shown.values()))
+        texts = [number for number, value in enumerate(shown.values()) if value == _MESSAGE and not self._message]
+        given = [NOTHING if number in texts else value for number, value in enumerate(shown.values())]
+        columns = ", ".join(f"{as_text(value)} AS r{number}" for number, value in enumerate(given))
+        if texts:
+            columns += ", grp, pos"
         select = self._with(len(self._steps)) + (
             f"SELECT {columns} FROM {self._last()} ORDER BY {', '.join(self._order)} LIMIT {rows:d}"
         )
@@ -149,6 +157,7 @@ class _Translation:
             columns=list(shown),
             fields=[pointers for _, pointers in self._fields.values()],
             message=self._message,
+            texts=texts,
         )
 
     # steps
@@ -220,7 +229,7 @@ class _Translation:
 
     def _named(self, columns: tuple[Named, ...]) -> dict[str, Value]:
         """The columns by name; those that are computed are kept, so that later commands may use them."""
-        shown = {column.name: self._value(column.value) for column in columns}
+        shown = {column.name: _MESSAGE if self._is_message(column) else self._value(column.value) for column in columns}
         computed = {
             column.name: shown[column.name]
             for column in columns
@@ -231,6 +240,11 @@ class _Translation:
             shown |= dict(zip(computed, kept, strict=True))
             self._scope.names |= {name: shown[name] for name in computed}
         return shown
+
+    def _is_message(self, column: Named) -> bool:
+        """Whether the column shows the events' text under its own name, which does not count as looking at it."""
+        plain = isinstance(column.value, Field) and column.value.name == column.name == "@message"
+        return plain and self._scope.raw and "@message" not in self._scope.names
 
     def _sorted(self, keys: list[tuple[Value, bool]]) -> list[str]:
         terms = [

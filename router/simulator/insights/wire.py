@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True):
     columns: list[str]
     fields: list[list[str]]
     message: bool
+    texts: list[int]
     bytes_max: int
     result_bytes_max: int
     memory_bytes_max: int
