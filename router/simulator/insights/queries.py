@@ -24,7 +24,6 @@ from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
 from router.simulator.insights.sql import Plan
 from router.simulator.insights.wire import (
-    FRAME_BYTES_MAX,
     Broken,
     Done,
     Job,
@@ -173,25 +172,34 @@ class Queries:
                 self._end(query, "Cancelled")
 
     async def _ask_worker(self, query: Query) -> Done:
+        """Raises _WorkerFailed, StoreError or OSError, whichever comes first."""
         async with _worker() as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            done: list[Done] = []
+            stdin, stdout = process.stdin, process.stdout
+            ends: list[Done | _WorkerFailed | StoreError | OSError] = []
+
+            async def feed() -> None:
+                try:
+                    await self._feed(query, stdin)
+                except (StoreError, OSError) as error:
+                    ends.append(error)
+                    tasks.cancel_scope.cancel()
+
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._feed, query, process.stdin)
-                while not done:
-                    answer = await _answer(process.stdout)
-                    if isinstance(answer, Rows):
-                        query.rows += answer.rows
-                    elif isinstance(answer, Done):
-                        done.append(answer)
-                    else:
-                        query.reason = answer.reason
-                        break
+                tasks.start_soon(feed)
+                ends.append(await self._listen(query, stdout))
                 tasks.cancel_scope.cancel()
-            if not done:
-                raise _WorkerFailed(query.reason)
-            return done[0]
+            if not isinstance(ends[0], Done):
+                raise ends[0]
+            return ends[0]
+
+    async def _listen(self, query: Query, stdout: asyncio.StreamReader) -> Done | _WorkerFailed:
+        while True:
+            answer = await _answer(stdout)
+            if not isinstance(answer, Rows):
+                return answer
+            query.rows += answer.rows
 
     async def _feed(self, query: Query, stdin: asyncio.StreamWriter) -> None:
         """The job, then the events; a worker that has ended early has said why."""
@@ -264,13 +272,13 @@ async def _write(stdin: asyncio.StreamWriter, value: msgspec.Struct | None) -> N
     await stdin.drain()
 
 
-async def _answer(stdout: asyncio.StreamReader) -> Rows | Done | Broken:
+async def _answer(stdout: asyncio.StreamReader) -> Rows | Done | _WorkerFailed:
     try:
         size = int.from_bytes(await stdout.readexactly(4), "big")
-        assert size <= FRAME_BYTES_MAX
-        return decode_answer(await stdout.readexactly(size))
-    except (asyncio.IncompleteReadError, msgspec.DecodeError) as error:
-        raise _WorkerFailed(
+        answer = decode_answer(await stdout.readexactly(size))
+    except (asyncio.IncompleteReadError, msgspec.DecodeError):
+        return _WorkerFailed(
             "the process that runs the query ended without an answer: it may have been out of memory, or DuckDB is not "
             "installed"
-        ) from error
+        )
+    return _WorkerFailed(answer.reason) if isinstance(answer, Broken) else answer

@@ -13,6 +13,7 @@ The table `events` has pos, grp, ts, ing, stream, log, message and the discovere
 are is `Plan.fields`.
 """
 
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -64,6 +65,7 @@ _SYSTEM: dict[str, Value] = {
 }
 _NEWEST_FIRST = ["ts DESC", "pos DESC"]
 _EXACT_CHARS_MAX = 15
+_POINTERS_MAX = 8  # ours: ways in which one name's periods may be read
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -111,7 +113,7 @@ class _Translation:
         self._columns = 0
         self._fields: dict[str, tuple[str, list[str]]] = {}
         self._scope = _Scope(raw=True)
-        self._order = list(_NEWEST_FIRST)
+        self._order = self._among_equals = list(_NEWEST_FIRST)
         self._shown: dict[str, Value] = {}
         self._listed = False
         """Whether a command said what is shown; the event's time and text otherwise."""
@@ -252,7 +254,7 @@ class _Translation:
             for value, descending in keys
             for term in order_of(value)
         ]
-        return terms + (_NEWEST_FIRST if self._scope.raw else [])
+        return terms + self._among_equals
 
     def _stats(self, command: Stats) -> None:
         self._cut_off()
@@ -272,7 +274,8 @@ class _Translation:
         self._listed = True
         self._display = None
         self._limit = None
-        self._order = self._sorted([(value, False) for value in kept])
+        self._among_equals = []
+        self._order = self._among_equals = self._sorted([(value, False) for value in kept])
 
     def _dedup(self, command: Dedup) -> None:
         self._cut_off()
@@ -421,11 +424,16 @@ def _parameter_names(sql: str) -> list[str]:
 
 
 def _pointers(parts: tuple[str, ...]) -> list[str]:
-    """JSON pointers: nested, and with the last steps as one name, because names may have periods."""
+    """JSON pointers: every step a level, then with some periods as parts of names, as few as possible first."""
     first = parts[0][1:] if parts[0].startswith("@@") else parts[0]
     steps = [step.replace("~", "~0").replace("/", "~1") for step in (first, *parts[1:])]
-    found = ["/" + "/".join(steps)]
-    found += ["/" + "/".join([*steps[:count], ".".join(steps[count:])]) for count in range(len(steps) - 2, -1, -1)]
+    found: list[str] = []
+    for periods in range(len(steps)):
+        for places in combinations(range(1, len(steps)), periods):
+            joined = (("." if place in places else "/") + step for place, step in enumerate(steps))
+            found.append("".join(joined))
+            if len(found) == _POINTERS_MAX:
+                return found
     return found
 
 

@@ -123,4 +123,5 @@ def order_of(value: Value) -> list[str]:
         f"({number} IS NOT NULL)",
         f"(CASE WHEN {number} IS NULL THEN cb_natural({value.sql}) ELSE '' END)",
         number,
+        value.sql,
     ]
