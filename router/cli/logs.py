@@ -5,9 +5,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from router.cli.client import HubClient
 from router.cli.terminal import ACCOUNT, REGION, URL, AccountOption, RegionOption, Url, fail, print_json, told
@@ -82,7 +79,11 @@ def _answer(client: HubClient, query_id: str) -> Any:
 
 
 def _print(answer: Any) -> None:
-    """A table where it fits and there is a terminal; text with tabs where the output goes on to another program."""
+    """A table where there is a terminal; text with tabs where the output goes on to another program."""
+    from rich.console import Console  # 1.5 MB, which the hub's own process can do without
+    from rich.table import Table
+    from rich.text import Text
+
     rows = [{field["field"]: field["value"] for field in row if field["field"] != "@ptr"} for row in answer["results"]]
     names = list(dict.fromkeys(name for row in rows for name in row))
     console = Console()

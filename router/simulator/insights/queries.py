@@ -39,7 +39,10 @@ from router.store.base import StoreError, Table
 Status = Literal["Scheduled", "Running", "Complete", "Failed", "Cancelled", "Timeout"]
 ACTIVE: tuple[Status, ...] = ("Scheduled", "Running")
 
-_PAGE_ROWS = 250
+_FIRST_PAGE_ROWS = 4
+_PAGE_ROWS_MAX = 256
+_PAGE_BYTES = 512 * 1024
+"""About what a page holds: reading it is one step of the loop, well under a millisecond."""
 _WORKER = "router.simulator.insights.worker"
 _PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SYSTEMROOT")
 _KILL_S_MAX = 5.0
@@ -211,11 +214,17 @@ class Queries:
 
     async def _feed_group(self, query: Query, group: Inbox, stdin: asyncio.StreamWriter) -> None:
         start, stop = (message_key(group.prefix, position) for position in (0, DELAYED))
-        while rows := self._inboxes.store.scan(Table.MESSAGES, start, stop, limit=_PAGE_ROWS):
+        limit = _FIRST_PAGE_ROWS
+        while rows := self._inboxes.store.scan(Table.MESSAGES, start, stop, limit=limit):
             start = rows[-1][0] + b"\0"
             await _write(stdin, Page(group.number, [(position_of(key), value) for key, value in rows]))
+            size = sum(len(value) for _, value in rows)
+            if size > _PAGE_BYTES:
+                limit = max(1, limit // 2)
+            elif size < _PAGE_BYTES // 2:
+                limit = min(_PAGE_ROWS_MAX, limit * 2)
             query.scanned += len(rows)
-            query.bytes += sum(len(value) for _, value in rows)
+            query.bytes += size
             await asyncio.sleep(0)
 
 

@@ -89,7 +89,7 @@ async def test_results_come_in_pages(running: Asker) -> None:
     query_id = await running.start("fields n | sort n")
     await running.ended(query_id)
     found: list[list[str]] = []
-    token: dict[str, str] = {}
+    token: dict[str, Any] = {}
     while True:
         answer = await running("GetQueryResults", queryId=query_id, maxItems=2, **token)
         found.append([row[0]["value"] for row in answer["results"]])
