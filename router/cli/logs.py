@@ -19,11 +19,6 @@ _FIRST_PAUSE_S = 0.05
 _PAUSE_S_MAX = 0.5
 
 
-@logs_app.callback()
-def logs() -> None:
-    """What the simulated log groups hold."""
-
-
 @logs_app.command()
 def query(
     arguments: Annotated[list[str], typer.Argument(metavar="GROUP... QUERY", help="Log groups, then the query.")],
