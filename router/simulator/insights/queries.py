@@ -122,6 +122,11 @@ class Queries:
         self._sweep()
         return [query for query in reversed(self._queries.values()) if query.location == location]
 
+    @property
+    def active(self) -> int:
+        """Scheduled and running, everywhere."""
+        return sum(query.active for query in self._queries.values())
+
     def active_in(self, location: Location) -> int:
         return sum(query.active and query.location == location for query in self._queries.values())
 
@@ -256,23 +261,27 @@ async def _worker() -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker process that is gone at the end, whatever happens. It gets nothing of the hub's environment that could
     be a secret."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _WORKER,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=environment,
-        limit=1 << 20,
-    )
+    # Cancelled in the middle, this would leave a process that nobody knows.
+    with anyio.CancelScope(shield=True):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            _WORKER,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+            limit=1 << 20,
+        )
     try:
         yield process
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         with anyio.CancelScope(shield=True), anyio.move_on_after(_KILL_S_MAX):
-            await process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.communicate()  # what is left in the pipe, so that it closes, then its end
 
 
 async def _write(stdin: asyncio.StreamWriter, value: msgspec.Struct | None) -> None:

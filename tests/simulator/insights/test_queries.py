@@ -264,3 +264,18 @@ async def test_ended_queries_are_forgotten_by_age_count_and_size(
     last = [await running.ended(await running.start("limit 1")) for _ in range(3)]
     assert len((await running("DescribeQueries"))["queries"]) == 1
     assert {answer["status"] for answer in last} == {"Complete"}
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 1000])
+async def test_the_hubs_stop_ends_a_query_wherever_it_stands(
+    asker: Asker, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(module, "_WORKER", "tests.simulator.insights.stuck")
+    query_id = await asker.start("limit 1")
+    task = asyncio.get_running_loop().create_task(asker.queries.run())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    status = (await asker("GetQueryResults", queryId=query_id))["status"]
+    assert status == ("Cancelled" if turns else "Scheduled")
