@@ -248,7 +248,7 @@ def _job(query: Query) -> Job:
         count_parameters=plan.count_parameters,
         columns=plan.columns,
         fields=plan.fields,
-        message=plan.message,
+        used=plan.used,
         texts=plan.texts,
         bytes_max=limits.INSIGHTS_BYTES_MAX,
         result_bytes_max=limits.INSIGHTS_RESULT_BYTES_MAX,

@@ -10,7 +10,7 @@ percentile are written anew as numbers); the size of the SQL is bounded; the sam
 be translated raises `MalformedQuery`.
 
 The table `events` has pos, grp, ts, ing, stream, log, message and the discovered fields f1, f2… as text; which those
-are is `Plan.fields`.
+are is `Plan.fields`. It has only those of ing, stream, log and message that are `Plan.used`.
 """
 
 from itertools import combinations
@@ -63,6 +63,7 @@ _SYSTEM: dict[str, Value] = {
     "@message": _MESSAGE,
     "@ptr": Value("cb_ptr(grp, pos)", "text"),
 }
+_OPTIONAL = frozenset({"ing", "stream", "log", "message"})
 _NEWEST_FIRST = ["ts DESC", "pos DESC"]
 _EXACT_CHARS_MAX = 15
 _POINTERS_MAX = 8  # ours: ways in which one name's periods may be read
@@ -80,8 +81,8 @@ class Plan(msgspec.Struct, frozen=True):
     count_parameters: dict[str, Any]
     columns: list[str]
     fields: list[list[str]]
-    message: bool
-    """Whether the query looks at the events' text, beyond its fields."""
+    used: list[str]
+    """Which of the columns ing, stream, log and message the query looks at; the others need not be there."""
     texts: list[int]
     """The columns that are the events' text as it is, where nothing else looks at it. It stays out of the database:
     `select` then ends with grp and pos, and who runs it fills them in."""
@@ -123,7 +124,7 @@ class _Translation:
         self._limit: int | None = None
         self._chars = 0
         self._start, self._end = 0, 0
-        self._message = False
+        self._used: set[str] = set()
 
     def plan(self, commands: list[Command], limit: int | None) -> Plan:
         for command in commands:
@@ -140,7 +141,9 @@ class _Translation:
         rows = self._limit if self._limit is not None else RESULTS_DEFAULT
         if limit is not None:
             rows = min(rows, limit) if self._limit is not None else limit
-        texts = [number for number, value in enumerate(shown.values()) if value == _MESSAGE and not self._message]
+        texts = [
+            number for number, value in enumerate(shown.values()) if value == _MESSAGE and "message" not in self._used
+        ]
         given = [NOTHING if number in texts else value for number, value in enumerate(shown.values())]
         columns = ", ".join(f"{as_text(value)} AS r{number}" for number, value in enumerate(given))
         if texts:
@@ -153,12 +156,12 @@ class _Translation:
         self._check_size(select)
         return Plan(
             select=select,
-            select_parameters=self._used(select),
+            select_parameters=self._parameters_in(select),
             count=count,
-            count_parameters=self._used(count),
+            count_parameters=self._parameters_in(count),
             columns=list(shown),
             fields=[pointers for _, pointers in self._fields.values()],
-            message=self._message,
+            used=sorted(self._used),
             texts=texts,
         )
 
@@ -168,7 +171,7 @@ class _Translation:
         steps = ", ".join(f"s{number} AS ({step})" for number, step in enumerate(self._steps[:count], 1))
         return f"WITH {steps} " if steps else ""
 
-    def _used(self, sql: str) -> dict[str, Any]:
+    def _parameters_in(self, sql: str) -> dict[str, Any]:
         names = set(_parameter_names(sql))
         return {name: value for name, value in self._parameters.items() if name in names}
 
@@ -299,8 +302,10 @@ class _Translation:
     # expressions
 
     def _system(self, name: str) -> Value:
-        self._message = self._message or name == "@message"
-        return _SYSTEM[name]
+        value = _SYSTEM[name]
+        if value.sql in _OPTIONAL:
+            self._used.add(value.sql)
+        return value
 
     def _field(self, field: Field) -> Value:
         known = self._scope.names.get(field.name)

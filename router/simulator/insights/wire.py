@@ -31,7 +31,7 @@ class Job(msgspec.Struct, frozen=True):
     count_parameters: dict[str, Any]
     columns: list[str]
     fields: list[list[str]]
-    message: bool
+    used: list[str]
     texts: list[int]
     bytes_max: int
     result_bytes_max: int

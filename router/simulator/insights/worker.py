@@ -7,7 +7,7 @@ memory and no way to change any of that. It runs with low priority. It must not 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import duckdb
@@ -34,6 +34,9 @@ _ROWS_AT_ONCE = 1000
 _INSERT_ROWS = 8192
 _INSERT_BYTES = 16 * 1024**2
 _REASON_CHARS_MAX = 500
+_TYPES = dict.fromkeys(("pos", "grp", "ts", "ing"), "BIGINT") | dict.fromkeys(
+    ("stream", "log", "message", "json"), "VARCHAR"
+)
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -112,22 +115,26 @@ class _Events:
         self._waiting: list[tuple[int, int, int, Message]] = []
         self._waiting_bytes = 0
         self._bodies: dict[tuple[int, int], bytes] = {}
-        fields = [f"f{number}" for number in range(1, len(job.fields) + 1)]
-        columns = ["pos BIGINT", "grp BIGINT", "ts BIGINT", "ing BIGINT", "stream VARCHAR", "log VARCHAR"]
-        columns += ["message VARCHAR", *(f"{field} VARCHAR" for field in fields)]
-        connection.execute(f"CREATE TABLE events ({', '.join(columns)})")
+        self._columns = ["pos", "grp", "ts", *job.used]
+        fields = [f"f{number} VARCHAR" for number in range(1, len(job.fields) + 1)]
+        columns = [f"{column} {_TYPES[column]}" for column in self._columns]
+        connection.execute(f"CREATE TABLE events ({', '.join([*columns, *fields])})")
         self._paths = [pointer for pointers in job.fields for pointer in pointers]
-        at = 0
-        values = []
-        for pointers in job.fields:
+        self._insert = self._statement()
+
+    def _statement(self) -> str:
+        """The INSERT that takes a list for each column, and the events' JSON where there are fields to find in it."""
+        given = [*self._columns, *(["json"] if self._paths else [])]
+        rows = f"SELECT {', '.join(f'unnest(${column}::{_TYPES[column]}[]) AS {column}' for column in given)}"
+        if not self._paths:
+            return f"INSERT INTO events {rows}"
+        values, at = [], 0
+        for pointers in self._job.fields:
             values.append(f"coalesce({', '.join(f'cb_leaf(j[{at + n}])' for n in range(1, len(pointers) + 1))})")
             at += len(pointers)
-        found = ", TRY(json_extract(json, $paths)) AS j" if self._paths else ""
-        self._insert = (
-            f"INSERT INTO events SELECT {', '.join(['pos, grp, ts, ing, stream, log, message', *values])} FROM ("
-            f"SELECT *{found} FROM (SELECT unnest($pos::BIGINT[]) AS pos, unnest($grp::BIGINT[]) AS grp, "
-            "unnest($ts::BIGINT[]) AS ts, unnest($ing::BIGINT[]) AS ing, unnest($stream::VARCHAR[]) AS stream, "
-            "unnest($log::VARCHAR[]) AS log, unnest($message::VARCHAR[]) AS message, unnest($json::VARCHAR[]) AS json))"
+        return (
+            f"INSERT INTO events SELECT {', '.join([*self._columns, *values])} "
+            f"FROM (SELECT *, TRY(json_extract(json, $paths)) AS j FROM ({rows}))"
         )
 
     def add(self, page: Page) -> None:
@@ -156,23 +163,19 @@ class _Events:
         if self._job.texts:
             self._bodies |= {(source, position): message.body for position, source, _, message in waiting}
         self.bytes += self._waiting_bytes
-        texts = [message.body.decode("utf-8", "replace") for *_, message in waiting]
-        nothing: list[str | None] = [None] * len(waiting)
-        parameters: dict[str, Any] = {
-            "pos": [position for position, *_ in waiting],
-            "grp": [source for _, source, *_ in waiting],
-            "ts": [time_ms for _, _, time_ms, _ in waiting],
-            "ing": [message.sent_ms for *_, message in waiting],
-            "stream": [message.stream or DELIVERY_STREAM for *_, message in waiting],
-            "log": [self._sources[source] for _, source, *_ in waiting],
-            "message": texts if self._job.message else nothing,
-            "json": nothing,
+        lists: dict[str, Callable[[], list[Any]]] = {
+            "pos": lambda: [position for position, *_ in waiting],
+            "grp": lambda: [source for _, source, *_ in waiting],
+            "ts": lambda: [time_ms for _, _, time_ms, _ in waiting],
+            "ing": lambda: [message.sent_ms for *_, message in waiting],
+            "stream": lambda: [message.stream or DELIVERY_STREAM for *_, message in waiting],
+            "log": lambda: [self._sources[source] for _, source, *_ in waiting],
+            "message": lambda: [message.body.decode("utf-8", "replace") for *_, message in waiting],
         }
+        parameters: dict[str, Any] = {column: lists[column]() for column in self._columns}
         if self._paths:
             parameters["paths"] = self._paths
-            parameters["json"] = [
-                text if _is_object(message.body) else None for text, (*_, message) in zip(texts, waiting, strict=True)
-            ]
+            parameters["json"] = [_object(message.body) for *_, message in waiting]
         self._connection.execute(self._insert, parameters)
         self._waiting, self._waiting_bytes = [], 0
 
@@ -186,14 +189,15 @@ class _Events:
         return tuple(values)
 
 
-def _is_object(body: bytes) -> bool:
+def _object(body: bytes) -> str | None:
+    """The text of a JSON object; None for anything else."""
     if body.lstrip()[:1] != b"{":
-        return False
+        return None
     try:
         _check_json(body)
+        return body.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+        return None
 
 
 def _row(columns: list[str], row: tuple[str | None, ...]) -> bytes:
