@@ -12,8 +12,8 @@ from router.cli import patterns
 from router.cli.check import HUB_FILE, check
 from router.cli.client import HubClient
 from router.cli.deploy import deploy
-from router.cli.schedules import schedules
 from router.cli.logs import logs_app
+from router.cli.schedules import schedules
 from router.cli.store import store_app
 from router.cli.terminal import ACCOUNT, REGION, URL, AccountOption, RegionOption, Url, fail, print_json, told
 from router.cli.trace import trace
