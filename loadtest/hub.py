@@ -82,6 +82,11 @@ class Hub:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def ended_children_cpu_s(self) -> float:
+        """User and system CPU of the processes that the hub started and that have ended."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
     def anonymous_mb(self) -> float:
         """Resident anonymous memory (the mapped store is page cache and not counted)."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

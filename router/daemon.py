@@ -45,6 +45,8 @@ from router.pipeline import Pipeline, Settings
 from router.simulator import logs, sqs
 from router.simulator.housekeeping import Housekeeping
 from router.simulator.inboxes import Inboxes
+from router.simulator.insights.operations import Insights
+from router.simulator.insights.queries import Queries
 from router.simulator.queues import declare_queue
 from router.sinks.api_destination import ApiDestinations, ApiDestinationSink
 from router.sinks.base import Sink
@@ -202,6 +204,7 @@ class _Parts:
         self._metrics = metrics
         self._locations = Locations(hub.locations(), open_to_all=hub.auth.mode == "none")
         self.inboxes = Inboxes(store, world, messages_max=hub.inboxes.messages_max)
+        self._queries = Queries(self.inboxes)
         self._client = HttpClient()
         # Long polls hold their connections: they must not use up those that sinks need.
         self._source_client = HttpClient(connections_max=0, connections_per_host_max=0)
@@ -286,10 +289,14 @@ class _Parts:
         control = operations(self.catalog, organization=self._hub.organization)
         control["PutPartnerEvents"] = PutPartnerEvents(Partners(self.catalog), self.pipeline, self._world)
         eventbridge = Service("events", control, {"PutEvents": put_events})
+        insights = Insights(self.inboxes, self._queries, lambda name, body: simulated_logs.read(name, body))
+        simulated_logs = Service(
+            "logs", {**logs.operations(self.inboxes), **insights.actions()}, insights.raw_actions()
+        )
         services = [
             eventbridge,
             Service("sqs", sqs.operations(self.inboxes, lambda: self.http.base_url())),
-            Service("logs", logs.operations(self.inboxes)),
+            simulated_logs,
         ]
         self._templates = DeclaredTemplates(
             self._hub.templates, self.stacks, {service.name: service for service in services}
@@ -350,6 +357,7 @@ class _Parts:
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
         gauge("schedules", "Rules with a schedule.", lambda: self.schedules.count)
+        gauge("insights_queries", "Logs Insights queries scheduled or running.", lambda: self._queries.active)
         gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))
 
     def _trails(self) -> Callable[[Location], Sequence[Trail]]:
@@ -427,6 +435,7 @@ class _Parts:
             tasks.start_soon(self._trace.run)
             tasks.start_soon(self.catalog.keep_merged)
             tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
+            tasks.start_soon(self._queries.run)
             try:
                 yield
             finally:

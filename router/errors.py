@@ -4,7 +4,7 @@ The codes and texts are AWS's (EventBridge API reference, "CommonErrors"; record
 caller sent something that is refused"; bugs are never wrapped in one.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ApiError(Exception):
@@ -17,6 +17,10 @@ class ApiError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def members(self) -> dict[str, Any]:
+        """What the answer says beside code and message, where the service's model has more."""
+        return {}
 
 
 class ValidationException(ApiError):

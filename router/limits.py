@@ -81,6 +81,20 @@ SCHEDULE_FIRES_PER_COMMIT_MAX = 100  # ours
 SCHEDULES_SHOWN_MAX = 1000  # ours: in one answer of `/_hub/v1/schedules`
 SCHEDULE_TIMES_SHOWN_MAX = 100  # ours: of one schedule
 
+# CloudWatch Logs Insights over the simulated log groups.
+INSIGHTS_QUERIES_MAX = 100  # AWS, an account and region at a time: Scheduled and Running
+INSIGHTS_WORKERS_MAX = 2  # ours: queries that run at once, each in a process of its own; the others are Scheduled
+INSIGHTS_GROUPS_MAX = 50  # AWS, a query
+INSIGHTS_EVENTS_MAX = 1_000_000  # ours: that the log groups of a query may hold
+INSIGHTS_BYTES_MAX = 512 * 1024**2  # ours: of the events in a query's range of time
+INSIGHTS_RESULT_BYTES_MAX = 32 * 1024**2  # ours: of a query's results
+INSIGHTS_KEPT_BYTES_MAX = 64 * 1024**2  # ours: of all results that are kept; the oldest go first
+INSIGHTS_KEPT_MAX = 1000  # ours: ended queries that are kept
+INSIGHTS_KEPT_S_MAX = 3600  # ours; AWS keeps results for seven days
+INSIGHTS_MEMORY_BYTES_MAX = 1024**3  # ours: that DuckDB may use for a query
+INSIGHTS_TIMEOUT_S = 60.0  # ours; AWS's is an hour
+INSIGHTS_PAGE_ITEMS_MAX = 10_000  # AWS: GetQueryResults
+
 # Rule tables.
 MERGE_DELAY_S = 0.2  # ours: a changed rule table is merged after this time, with the changes that came meanwhile
 

@@ -61,6 +61,11 @@ class RealWorld:
         return os.urandom(size)
 
 
+def pause(seconds: float) -> None:
+    """Stop the whole thread: for programs without an event loop, such as the command line."""
+    time.sleep(seconds)
+
+
 def uuid5(namespace: str, name: str) -> str:
     """A UUID that is the same for the same names."""
     return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, f"crossbus:{namespace}"), name))

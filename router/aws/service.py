@@ -168,7 +168,7 @@ def error_body(error: ApiError, content_type: str = "application/x-amz-json-1.1"
         kind = f"com.amazonaws.sqs#{kind}" if own else f"com.amazon.coral.service#{kind}"
         headers["x-amzn-query-error"] = f"{error.query_code};{'Sender' if error.status < 500 else 'Receiver'}"
     message = error.message.encode("utf-8", "replace").decode()  # a text may repeat a header's stray bytes
-    body = {"__type": kind, "message": message, "Message": message}
+    body = {"__type": kind, "message": message, "Message": message, **error.members()}
     return error.status, msgspec.json.encode(body), headers
 
 

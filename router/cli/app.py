@@ -12,6 +12,7 @@ from router.cli import patterns
 from router.cli.check import HUB_FILE, check
 from router.cli.client import HubClient
 from router.cli.deploy import deploy
+from router.cli.logs import logs_app
 from router.cli.schedules import schedules
 from router.cli.store import store_app
 from router.cli.terminal import ACCOUNT, REGION, URL, AccountOption, RegionOption, Url, fail, print_json, told
@@ -30,6 +31,7 @@ dlq_app = typer.Typer(help="Deliveries that were given up and are kept.", no_arg
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(store_app, name="store")
+app.add_typer(logs_app, name="logs")
 
 HubFile = Annotated[Path, typer.Argument(help="The hub file.")]
 

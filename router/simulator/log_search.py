@@ -9,10 +9,7 @@ from router.aws.errors import InvalidParameterException
 from router.simulator.filter_patterns import Test
 from router.simulator.inbox import Inbox, Row
 from router.simulator.inboxes import Inboxes
-from router.simulator.records import DELAYED, Message
-
-DELIVERY_STREAM = "crossbus"
-"""The stream that rules deliver to."""
+from router.simulator.records import DELAYED, DELIVERY_STREAM, Message, time_ms_of
 
 _ANSWER_BYTES_MAX = 1024 * 1024
 _ROWS_PER_CALL_MAX = 20_000
@@ -69,11 +66,6 @@ class Search:
 
     def sorted(self) -> list[Row]:
         return sorted(self._found, key=lambda row: (time_ms_of(row.message), row.position))
-
-
-def time_ms_of(message: Message) -> int:
-    """A log event's own time."""
-    return message.sent_ms if message.timestamp_ms is None else message.timestamp_ms
 
 
 def number_of(token: str | None, prefix: str) -> int | None:

@@ -26,8 +26,17 @@ from router.errors import (
 from router.simulator.filter_patterns import compile_filter
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
-from router.simulator.log_search import DELIVERY_STREAM, Search, number_of, read_backward, read_forward, time_ms_of
-from router.simulator.records import DELAYED, Draft, InboxRecord, Message, StreamTally, resource_name
+from router.simulator.log_search import Search, number_of, read_backward, read_forward
+from router.simulator.records import (
+    DELAYED,
+    DELIVERY_STREAM,
+    Draft,
+    InboxRecord,
+    Message,
+    StreamTally,
+    resource_name,
+    time_ms_of,
+)
 from router.sinks.base import Rejected, Retryable
 from router.store.base import Batch, StoreError
 

@@ -47,6 +47,9 @@ KINDS = (
 )
 """An inbox's kind is the service of its ARN."""
 
+DELIVERY_STREAM = "crossbus"
+"""The log stream that rules deliver to."""
+
 Attributes = dict[str, tuple[str, bytes]]
 """Message attributes: name -> (data type, value); the value of a type that is not Binary… is UTF-8 text."""
 
@@ -177,6 +180,11 @@ def dedup_end_position(end_ms: int, sequence: int) -> int:
 
 def dedup_end_ms(position: int) -> int:
     return (position & (DELAYED - 1)) >> _LOW_BITS
+
+
+def time_ms_of(message: Message) -> int:
+    """A log event's own time."""
+    return message.sent_ms if message.timestamp_ms is None else message.timestamp_ms
 
 
 def position_of(key: bytes) -> int:

@@ -21,8 +21,7 @@ from router.catalog.kinds import KINDS
 from router.core.event import envelope
 from router.core.jsonpath import InvalidPath, compile_path, get_json
 from router.simulator.inboxes import Inboxes
-from router.simulator.log_search import DELIVERY_STREAM
-from router.simulator.records import Draft, Stored, text_attributes
+from router.simulator.records import DELIVERY_STREAM, Draft, Stored, text_attributes
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected
 from router.sinks.parameters import BadParameter, filled, value_of
 from router.store.base import Batch

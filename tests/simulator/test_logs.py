@@ -7,8 +7,7 @@ import pytest
 from router.aws.errors import InvalidParameterException
 from router.errors import ResourceAlreadyExistsException, ResourceNotFoundException
 from router.simulator.filter_patterns import compile_filter
-from router.simulator.log_search import DELIVERY_STREAM
-from router.simulator.records import Draft
+from router.simulator.records import DELIVERY_STREAM, Draft
 from router.store.base import Batch
 from tests.simulator.bench import Bench
 
