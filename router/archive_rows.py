@@ -50,7 +50,7 @@ class Tally:
     def add(self, key: bytes, value: bytes, sign: int = 1) -> None:
         """Count a row."""
         self.events += sign
-        self.size += sign * int.from_bytes(value[8:_HEAD_BYTES], "big")
+        self.size += sign * size_of(value)
         self.ahead += sign * is_ahead(key, value)
 
     def __eq__(self, other: object) -> bool:
@@ -89,6 +89,11 @@ def is_ahead(key: bytes, value: bytes) -> bool:
 
 def ingested_ms(value: bytes) -> int:
     return int.from_bytes(value[:8], "big")
+
+
+def size_of(value: bytes) -> int:
+    """What a row counts in its archive's SizeBytes."""
+    return int.from_bytes(value[8:_HEAD_BYTES], "big")
 
 
 def read(key: bytes, value: bytes) -> Archived:

@@ -19,7 +19,7 @@ from router.catalog import archives, buses
 from router.catalog.archives import Archive
 from router.catalog.catalog import Catalog
 from router.catalog.state import Changes
-from router.config import ConfigError, Resources
+from router.config import ConfigError, DeclaredArchive, Resources
 from router.core.event import Location
 from router.errors import ApiError, LimitExceededException, ResourceAlreadyExistsException, ValidationException
 from router.store.base import Batch, StoreError
@@ -174,72 +174,64 @@ class Archives:
         An archive that is not declared any more stays, with its events, as one that the API made. Raises ConfigError
         with nothing changed.
         """
-        wanted: dict[tuple[Location, str], tuple[Archive, Archive | None]] = {}
-        changes: list[Changes] = []
         async with self._catalog.changing() as change:
+            wanted: dict[str, Changes] = {}
             for index, declared in enumerate(resources):
                 here = Location(declared.account, declared.region)
                 for number, given in enumerate(declared.archives):
                     path = f"$.resources[{index}].archives[{number}]"
-                    if (here, given.archive_name) in wanted:
-                        raise ConfigError(f"Archive {given.archive_name} is declared twice - at `{path}`")
-                    old = self._catalog.things.get(Archive, here, given.archive_name)
-                    pattern = given.event_pattern
-                    text = msgspec.json.encode(pattern).decode() if isinstance(pattern, dict) else pattern
                     try:
-                        archive = self._declared(here, given.archive_name, given.event_bus_name, old)
-                        archive = msgspec.structs.replace(
-                            archive,
-                            description=given.description,
-                            event_pattern=text or None,
-                            retention_days=given.retention_days,
-                        )
-                        wanted[here, archive.name] = archive, old
-                        put = self._put(archive, old)
+                        archive, changes = self._declared(here, given)
                     except ApiError as error:
                         raise ConfigError(f"{error.message} - at `{path}`") from error
-                    if archive != old or put.rules:
-                        changes.append(put)
+                    if archive.arn in wanted:
+                        raise ConfigError(f"Archive {archive.name} is declared twice - at `{path}`")
+                    wanted[archive.arn] = changes
             kept = [
                 archive
                 for archive in self._catalog.things.all(Archive)
-                if archive.declared and (archive.location, archive.name) not in wanted
+                if archive.declared and archive.arn not in wanted
             ]
-            changes.append(Changes(things=tuple(msgspec.structs.replace(archive, declared=False) for archive in kept)))
-            everything = Changes(
-                things=tuple(thing for each in changes for thing in each.things),
-                rules=tuple(rule for each in changes for rule in each.rules),
-            )
-            if everything.things:
-                await change.commit(everything)
+            free = tuple(msgspec.structs.replace(archive, declared=False) for archive in kept)
+            changed = wanted.values()
+            things = tuple(thing for each in changed for thing in each.things) + free
+            if things:
+                await change.commit(
+                    Changes(things=things, rules=tuple(rule for each in changed for rule in each.rules))
+                )
         for archive in kept:
-            log.warning(
-                "catalog.archive_kept", archive=archive.arn, reason="no longer declared; DeleteArchive deletes it"
-            )
+            log.warning("catalog.archive_kept", archive=archive.arn, reason="not declared any more")
 
-    def _declared(self, here: Location, name: str, bus: str, old: Archive | None) -> Archive:
+    def _declared(self, here: Location, given: DeclaredArchive) -> tuple[Archive, Changes]:
+        """The archive, and what must change so that it is as declared. Raises ApiError."""
+        name, bus = given.archive_name, given.event_bus_name
         found = self._catalog.bus(here, bus)
         if found is None:
             raise buses.not_found(bus)
-        if old is not None:
-            if old.bus != bus:
-                raise ValidationException(
-                    f"Archive {name} has the events of event bus {old.bus}, and an archive's bus cannot be changed: "
-                    f"delete it first, or declare another one; got {bus}."
-                )
-            return msgspec.structs.replace(old, declared=True)
+        old = self._catalog.things.get(Archive, here, name)
+        if old is not None and old.bus != bus:
+            raise ValidationException(
+                f"Archive {name} has the events of event bus {old.bus}, and an archive's bus cannot be changed: delete "
+                f"it first, or declare another one; got {bus}."
+            )
         now_ms = self._world.now_ms()
-        return Archive(
+        pattern = given.event_pattern
+        archive = Archive(
             name=name,
             location=here,
             arn=archives.archive_arn(here, name),
-            created_ms=now_ms,
-            modified_ms=now_ms,
-            number=self._next_number(),
+            created_ms=old.created_ms if old is not None else now_ms,
+            modified_ms=old.modified_ms if old is not None else now_ms,
+            number=old.number if old is not None else self._next_number(),
             bus=bus,
-            bus_arn=found.arn,
+            bus_arn=old.bus_arn if old is not None else found.arn,
+            description=given.description,
+            event_pattern=(msgspec.json.encode(pattern).decode() if isinstance(pattern, dict) else pattern) or None,
+            retention_days=given.retention_days,
             declared=True,
         )
+        changes = self._put(archive, old)
+        return archive, changes if archive != old or changes.rules else Changes()
 
     # in the background
 
