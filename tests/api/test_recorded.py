@@ -365,7 +365,7 @@ async def replaying(api: Api) -> AsyncIterator[None]:
 
 async def ended(api: Api, name: str) -> None:
     async with asyncio.timeout(10):
-        while (await api.call("DescribeReplay", ReplayName=name))["State"] in ("STARTING", "RUNNING"):
+        while api.replays.get(HERE, name).state in ("STARTING", "RUNNING"):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.001)
 
 
