@@ -329,7 +329,7 @@ async def replay_life(api: Api, variant: str) -> dict[str, Any]:
     await archive_of(api, source, EventPattern=PATTERN)
     await api.archive(api.archives.get(HERE, "my-archive").number, *archived(5))
     rule = (await api.call("PutRule", Name="my-rule", EventPattern=PATTERN, EventBusName=source))["RuleArn"]
-    more = {
+    more: dict[str, Any] = {
         "Destination": {"Arn": source, "FilterArns": [rule]},
         "Description": "description of the replay",
     }
