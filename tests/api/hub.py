@@ -31,7 +31,7 @@ class Api:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self.store, world, metrics = catalog._store, catalog._world, Metrics()
+        self.store, world, metrics = catalog._store, catalog.world, Metrics()
         self.archives = Archives(catalog, ArchiveRows(self.store, metrics), world)
         self.archives.load()
         self.replayed: list[Incoming] = []
@@ -57,7 +57,7 @@ class Api:
     async def archive(self, number: int, *events: Event) -> None:
         """Put events into an archive as if they had been accepted."""
         batch, tallies = Batch(), dict[int, Tally]()
-        now_ms = self.catalog._world.now_ms()
+        now_ms = self.catalog.world.now_ms()
         for event in events:
             archive_rows.put(batch, tallies, [number], event, now_ms=now_ms, sequence=self.store.sequences(1))
         self.archives.rows.count(batch, tallies)
