@@ -221,6 +221,14 @@ class DeclaredRule(_Strict, frozen=True, kw_only=True, rename="pascal"):
     targets: list[Target] = []
 
 
+class DeclaredArchive(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    archive_name: Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]{1,48}$")]
+    event_bus_name: Name = "default"
+    event_pattern: dict[str, Any] | str | None = None
+    retention_days: Annotated[int, msgspec.Meta(ge=0)] = 0
+    description: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+
+
 class Resources(_Strict, frozen=True, kw_only=True):
     """What one location has from the start, in the API's own words."""
 
@@ -231,6 +239,7 @@ class Resources(_Strict, frozen=True, kw_only=True):
     connections: list[Connection] = []
     api_destinations: list[ApiDestination] = []
     rules: list[DeclaredRule] = []
+    archives: list[DeclaredArchive] = []
 
 
 class DeclaredTemplate(_Secret, frozen=True, kw_only=True):
@@ -271,6 +280,10 @@ class DeadLetterSettings(_Strict, frozen=True, kw_only=True):
     count_max: _Positive = limits.DEAD_LETTERS_MAX
 
 
+class ReplaySettings(_Strict, frozen=True, kw_only=True):
+    pending_max: _Positive = limits.REPLAY_PENDING_MAX
+
+
 class TraceSettings(_Strict, frozen=True, kw_only=True):
     age_s_max: Annotated[int, msgspec.Meta(ge=0)] = limits.TRACE_AGE_S_MAX
     bytes_max: Annotated[int, msgspec.Meta(ge=1024**2)] = limits.TRACE_BYTES_MAX
@@ -303,6 +316,7 @@ class Hub(_Strict, frozen=True, kw_only=True):
     inboxes: InboxSettings = InboxSettings()
     dead_letters: DeadLetterSettings = DeadLetterSettings()
     trace: TraceSettings = TraceSettings()
+    replays: ReplaySettings = ReplaySettings()
     target_limits: list[TargetLimit] = []
     """The first whose `arn` fits a target counts."""
     probing: ProbingSettings = ProbingSettings()

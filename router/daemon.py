@@ -1,9 +1,9 @@
 """Builds everything in order, runs it in one task group, stops it in reverse order.
 
-Start: store, inboxes, catalog, declared resources, templates, pipeline (recovering what was left), HTTP, queue sources
-and schedules. Stop (SIGTERM or Ctrl-C): queue sources, schedules and HTTP intake, attempts in flight within the drain
-limit, inboxes, store. A second signal does not wait. The port is opened last, so that whoever connects finds a hub that
-is ready.
+Start: store, inboxes, catalog, declared resources, templates, pipeline (recovering what was left), HTTP, queue sources,
+schedules and replays. Stop (SIGTERM or Ctrl-C): queue sources, schedules, replays and HTTP intake, attempts in flight
+within the drain limit, inboxes, store. A second signal does not wait. The port is opened last, so that whoever connects
+finds a hub that is ready.
 """
 
 import asyncio
@@ -24,6 +24,8 @@ from router.api.hub import HubApi
 from router.api.operations import operations
 from router.api.put_events import PutEvents
 from router.api.put_partner_events import PutPartnerEvents
+from router.archive_rows import ArchiveRows
+from router.archives import Archives
 from router.aws.service import Service, Services
 from router.aws.sigv4 import Authenticator, Key
 from router.catalog import quotas
@@ -61,6 +63,7 @@ from router.sinks.sqs import SqsSink
 from router.sinks.table import SinkTable
 from router.sources.http import HttpServer
 from router.sources.intake import Intake
+from router.sources.replay import Replays
 from router.sources.schedule import Schedules
 from router.sources.sqs import SqsSource
 from router.stacks import Stacks
@@ -218,6 +221,7 @@ class _Parts:
             api_destination_exists=self._destinations.exists,
             cross_region_targets=hub.cross_region_targets == "allow",
         )
+        self.archives = Archives(self.catalog, ArchiveRows(store, metrics), world)
         endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
         self._trace = Trace(
             store,
@@ -260,6 +264,17 @@ class _Parts:
             ),
             trace=self._trace,
             paces=hub.paces(),
+            archive=self.archives.rows,
+        )
+        self.replays = Replays(
+            catalog=self.catalog,
+            store=store,
+            rows=self.archives.rows,
+            accept=self.pipeline.accept,
+            pending=lambda: self.pipeline.lanes.pending,
+            world=world,
+            metrics=metrics,
+            pending_max=hub.replays.pending_max,
         )
         self.stacks = Stacks(store)
         self.intake = Intake(
@@ -286,7 +301,12 @@ class _Parts:
         put_events = PutEvents(
             self.intake, lambda body: eventbridge.read("PutEvents", body), GlobalEndpoints(self.catalog).by_id
         )
-        control = operations(self.catalog, organization=self._hub.organization)
+        control = operations(
+            self.catalog,
+            organization=self._hub.organization,
+            archives=self.archives,
+            replays=self.replays,
+        )
         control["PutPartnerEvents"] = PutPartnerEvents(Partners(self.catalog), self.pipeline, self._world)
         eventbridge = Service("events", control, {"PutEvents": put_events})
         insights = Insights(self.inboxes, self._queries, lambda name, body: simulated_logs.read(name, body))
@@ -353,6 +373,9 @@ class _Parts:
         gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
         gauge("targets_probed", "Targets that keep failing and get one call at a time.", self.pipeline.probed)
         gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)
+        gauge("archive_events", "Events in archives.", lambda: self.archives.rows.events)
+        gauge("archive_bytes", "Bytes of events in archives, as AWS counts them.", lambda: self.archives.rows.size)
+        gauge("replays_active", "Replays that have not ended.", lambda: self.replays.running)
         gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
@@ -408,7 +431,9 @@ class _Parts:
                 for queue in resources.queues:
                     location = Location(resources.account, resources.region)
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
+            self.archives.load()
             report = await self.catalog.declare(self._hub.resources)
+            await self.archives.declare(self._hub.resources)
             await self._templates.deploy()
             self.catalog.prepare()
             self.schedules.load()
@@ -433,6 +458,7 @@ class _Parts:
             tasks.start_soon(self._watch_lag)
             tasks.start_soon(self._sweep)
             tasks.start_soon(self._trace.run)
+            tasks.start_soon(self.archives.run)
             tasks.start_soon(self.catalog.keep_merged)
             tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
             tasks.start_soon(self._queries.run)
@@ -445,9 +471,10 @@ class _Parts:
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[None]:
-        """Queue sources and schedules run while the context lasts."""
+        """Queue sources, schedules and replays run while the context lasts."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.schedules.run)
+            tasks.start_soon(self.replays.run)
             for source in self._hub.sqs_sources:
                 counters = self._metrics.queue_source(source.queue_url)
                 running = SqsSource(

@@ -93,6 +93,10 @@ class InvalidStateException(ApiError):
     code = "InvalidStateException"
 
 
+class IllegalStatusException(ApiError):
+    code = "IllegalStatusException"
+
+
 class LimitExceededException(ApiError):
     code = "LimitExceededException"
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from router import limits, log
+from router.core.event import Location
 from router.core.pace import Bucket, Failing, TargetLimits
 from router.sinks.base import Accepted
 from router.store.base import Batch, Store, Table, key32, key64, successor
@@ -380,3 +381,13 @@ class Lanes:
 def encoded(body: Accepted | DeadLetterMessage) -> bytes:
     """The journal's record of an event or of a dead letter on its way."""
     return _encode(body)
+
+
+def origin_of(name: LaneName) -> tuple[Location, str]:
+    """Location and bus of the sending rule; for a lane of dead letters, where the queue is, and no bus."""
+    if name.rule_arn == DEAD_LETTER_QUEUE:
+        parts = name.target_id.split(":", 5)
+        return Location(parts[4], parts[3]), ""
+    parts = name.rule_arn.split(":", 5)
+    path = parts[5].split("/")
+    return Location(parts[4], parts[3]), "/".join(path[1:-1]) or "default"

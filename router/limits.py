@@ -51,6 +51,15 @@ STORE_RESERVE_BYTES = 256 * 1024**2  # ours: for outcomes when the store is full
 DEAD_LETTERS_MAX = 1_000_000  # ours; the oldest go first, counted
 DEAD_LETTER_AGE_S_MAX = 14 * 86_400  # ours, as long as an SQS queue keeps one at most
 
+# Archives and replays ("eb-archive", "eb-quota"; StartReplay API reference).
+REPLAYS_ACTIVE_MAX = 10  # in a location
+REPLAY_HISTORY_S = 90 * 86_400
+REPLAY_EVENTS_PER_COMMIT_MAX = 100  # ours
+REPLAY_BYTES_PER_COMMIT_MAX = 1024 * 1024  # ours: and the event with which it is reached
+REPLAY_PENDING_MAX = 10_000  # ours: with more deliveries pending, replays go a commit a second; `replays.pending_max`
+REPLAY_STATE_S_MIN = 1.0  # ours: how long STARTING and CANCELLING last at least, so that who asks can see them
+ARCHIVE_SWEEP_S = 3600.0  # ours: how often archives are looked through for what is older than their retention
+
 # The trace (`crossbus trace`).
 TRACE_AGE_S_MAX = 3600  # ours; setting `trace.age_s_max`
 TRACE_BYTES_MAX = 256 * 1024**2  # ours; setting `trace.bytes_max`

@@ -108,6 +108,8 @@ class Metrics:
         self._gauges: list[_Gauge] = []
         self._parked: Callable[[], Mapping[Origin, int]] = dict
         self.unknown_bus = 0
+        self.archived = 0
+        self.replayed = 0
         self.sink_bugs = 0
         self.schedule_fires = 0
         self.schedule_missed = 0
@@ -182,6 +184,8 @@ class Metrics:
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
         yield _counter("schedule_fires", "Events that schedules made.", self.schedule_fires)
         yield _counter("schedule_missed", "Fires of schedules that were not made up.", self.schedule_missed)
+        yield _counter("events_archived", "Events put into an archive, once for each archive.", self.archived)
+        yield _counter("events_replayed", "Events of archives that replays put on their bus.", self.replayed)
         yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
         yield _counter("api_bugs", "Requests answered with an internal error because of a bug.", self.api_errors)
         requests = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])

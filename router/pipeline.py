@@ -17,20 +17,21 @@ import anyio
 import anyio.abc
 import msgspec
 
-from router import limits, log
+from router import archive_rows, limits, log
+from router.archive_rows import ArchiveRows, Tally
 from router.catalog import kinds
 from router.catalog.catalog import Catalog
 from router.catalog.model import Target
-from router.catalog.routes import RoutedRule, RoutedTarget
+from router.catalog.routes import RoutedRule, RoutedTarget, payload
 from router.core import cloudtrail
-from router.core.event import Event, Location, envelope
+from router.core.event import Event, Location
 from router.core.hops import Hops
 from router.core.pace import PaceSettings
 from router.core.ruletable import MalformedDetail
 from router.core.ruletable_lookup import TooManySteps
-from router.core.transform import InvalidInput, render
+from router.core.transform import InvalidInput
 from router.dead_letters import DeadLetters, count_queued
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, encoded
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, encoded, origin_of
 from router.metrics import Metrics, Origin, SinkCounters
 from router.pacing import Pacing
 from router.retries import AgedOut, Retries, aged_out, over, retry_policy
@@ -57,6 +58,8 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     """The rule and target that sent it on, where it comes from another bus."""
     scheduled: RoutedRule | None = None
     """The rule whose schedule made it: its targets get it, whatever its pattern says."""
+    only_rules: frozenset[str] | None = None
+    """The ARNs of the rules that may get it, where a replay names some."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class Pipeline:
         settings: Settings,
         trace: Trace | None = None,
         paces: PaceSettings | None = None,
+        archive: ArchiveRows | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -87,6 +91,7 @@ class Pipeline:
         self._metrics = metrics
         self._settings = settings
         self._trace = trace or untraced(store, world)
+        self._archive = archive or ArchiveRows(store, metrics)
         self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
         self._retries = Retries(lanes=self.lanes, dead_letters=dead_letters, world=world)
         self._pacing = Pacing(self.lanes, world, paces)
@@ -124,6 +129,7 @@ class Pipeline:
         offers: dict[Lane, list[Delivery]] = {}
         tallies: list[tuple[Incoming, Sequence[RoutedRule]]] = []
         traced: list[Planned] = []
+        archived: dict[int, Tally] = {}
         now_ms = self._world.now_ms()
         for item in incoming:
             route = self._catalog.route(item.location, item.bus)
@@ -145,12 +151,18 @@ class Pipeline:
             rules = self._allowed(rules, item.event)
             if item.scheduled is not None:
                 rules = [item.scheduled, *(rule for rule in rules if rule.arn != item.scheduled.arn)]
+            if item.only_rules is not None:
+                rules = [rule for rule in rules if rule.arn in item.only_rules]
             if rules:
-                traced.append(self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers))
+                traced.append(
+                    self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers, archived=archived)
+                )
             else:
                 traced.append(planned(item, item.via))
             tallies.append((item, rules))
             outcomes.append(Taken(item.event.id))
+        if archived:
+            self._archive.count(batch, archived)
         self._trace.planned(batch, now_ms, traced)
         batch.then(lambda: self._accepted(tallies, offers))
         return outcomes
@@ -177,16 +189,28 @@ class Pipeline:
         now_ms: int,
         batch: Batch,
         offers: dict[Lane, list[Delivery]],
+        archived: dict[int, Tally],
     ) -> Planned:
-        """What the trace says of it."""
+        """What the trace says of it. An archive has the event with its acceptance; there is no delivery to it."""
         targets = [target for rule in rules for target in rule.targets]
-        idle_rules = [rule.arn for rule in rules if not rule.targets]
-        if not targets:
+        idle_rules: list[str] = []
+        archives: dict[int, str] = {}
+        for rule in rules:
+            if rule.archive is not None:
+                archives[rule.archive] = rule.arn
+            elif not rule.targets:
+                idle_rules.append(rule.arn)
+        if not targets and not archives:
             return planned(item, item.via, idle_rules=idle_rules)
+        sequence = self._store.sequences(1)
+        archive_rules = tuple(archives.values())
+        if archives:
+            archive_rows.put(batch, archived, archives, item.event, now_ms=now_ms, sequence=sequence)
+        if not targets:
+            return planned(item, item.via, idle_rules=idle_rules, archive_rules=archive_rules)
         accepted = Accepted(
             item.event, item.location, item.bus, item.hops, now_ms, item.trace_header, parent_id=item.parent_id
         )
-        sequence = self._store.sequences(1)
         body = encoded(accepted)
         batch.put(Table.EVENTS, key64(sequence), body)
         if len(targets) > 1:
@@ -197,7 +221,14 @@ class Pipeline:
             key = self.lanes.add(lane, batch, due_ms=now_ms, sequence=sequence)
             offers.setdefault(lane, []).append(Delivery(key, accepted, None, len(body)))
             lanes.append(lane.id)
-        return planned(item, item.via, sequence=key64(sequence), lanes=b"".join(lanes), idle_rules=idle_rules)
+        return planned(
+            item,
+            item.via,
+            sequence=key64(sequence),
+            lanes=b"".join(lanes),
+            idle_rules=idle_rules,
+            archive_rules=archive_rules,
+        )
 
     def _accepted(
         self, tallies: list[tuple[Incoming, Sequence[RoutedRule]]], offers: dict[Lane, list[Delivery]]
@@ -274,7 +305,7 @@ class Pipeline:
         counts: dict[Origin, int] = {}
         for lane in list(self.lanes):
             if lane.parked:
-                origin = (*_origin(lane.name), lane.kind or "sqs")
+                origin = (*origin_of(lane.name), lane.kind or "sqs")
                 counts[origin] = counts.get(origin, 0) + lane.parked
         return counts
 
@@ -376,7 +407,7 @@ class Pipeline:
         if target is None or sink is None:
             gone = Rejected("NO_RESOURCE", f"Target {name.target_id} was removed from rule {name.rule_arn}")
             return None, [None] * len(deliveries), [gone] * len(deliveries)
-        counters = self._metrics.sink(*_origin(name), sink.kind)
+        counters = self._metrics.sink(*origin_of(name), sink.kind)
         now_ms = self._world.now_ms()
         for delivery in deliveries:
             counters.attempts += 1
@@ -386,7 +417,12 @@ class Pipeline:
                 counters.retries += 1
             try:
                 attempts.append(
-                    Attempt(delivery.accepted, _payload(target, delivery.accepted), name.rule_arn, target.target)
+                    Attempt(
+                        delivery.accepted,
+                        payload(target, delivery.accepted.event, ingested_ms=delivery.accepted.ingested_ms),
+                        name.rule_arn,
+                        target.target,
+                    )
                 )
                 outcomes.append(_NOT_SENT)
             except (InvalidInput, msgspec.DecodeError) as error:
@@ -434,7 +470,7 @@ class Pipeline:
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
         traced = Settled(lane.id, took_ms)
-        counters = self._metrics.sink(*_origin(lane.name), kind)
+        counters = self._metrics.sink(*origin_of(lane.name), kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:
             if isinstance(outcome, Delivered):
@@ -520,7 +556,7 @@ class Pipeline:
             return counters
         letter = delivery.body.letter
         kind = kinds.kind_of(letter.target_arn or "") or "removed"
-        return self._metrics.sink(*_origin(LaneName(letter.rule_arn, letter.target_id)), kind)
+        return self._metrics.sink(*origin_of(LaneName(letter.rule_arn, letter.target_id)), kind)
 
     # recover, run, stop
 
@@ -552,27 +588,5 @@ class Pipeline:
 _NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
 
 
-def _payload(target: RoutedTarget, accepted: Accepted) -> bytes:
-    if target.transform is None:
-        return envelope(accepted.event)
-    return render(
-        target.transform,
-        accepted.event,
-        rule_arn=target.rule_arn,
-        rule_name=target.rule_name,
-        ingested_ms=accepted.ingested_ms,
-    )
-
-
 def _too_costly(error: TooManySteps) -> Refused:
     return Refused("InvalidArgument", f"Parameter Detail is not valid. Reason: {error}.")
-
-
-def _origin(name: LaneName) -> tuple[Location, str]:
-    """Location and bus of the sending rule; for a lane of dead letters, where the queue is, and no bus."""
-    if name.rule_arn == DEAD_LETTER_QUEUE:
-        parts = name.target_id.split(":", 5)
-        return Location(parts[4], parts[3]), ""
-    parts = name.rule_arn.split(":", 5)
-    path = parts[5].split("/")
-    return Location(parts[4], parts[3]), "/".join(path[1:-1]) or "default"

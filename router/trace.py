@@ -60,6 +60,8 @@ class Planned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """There is no such bus."""
     redriven: int | None = None
     """The number of the dead letter that is delivered after all."""
+    archive_rules: Sequence[str] = ()
+    """Managed rules whose archives have it; it was in them once it was accepted."""
 
 
 class LetterPlace(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -142,8 +144,9 @@ def planned(
     lanes: bytes = b"",
     idle_rules: Sequence[str] = (),
     dropped: bool = False,
+    archive_rules: Sequence[str] = (),
 ) -> Planned:
-    """What the trace says of an event, its texts cut; without lanes it goes nowhere from its bus."""
+    """What the trace says of an event, its texts cut; without lanes and archives it goes nowhere from its bus."""
     event = item.event
     return Planned(
         event.id,
@@ -157,6 +160,8 @@ def planned(
         lanes,
         idle_rules[:_IDLE_RULES_MAX],
         dropped,
+        None,
+        archive_rules[:_IDLE_RULES_MAX],
     )
 
 
@@ -179,11 +184,11 @@ class Trace:
         is a hop's."""
         if not self.age_s_max:
             return
-        stored = events if batch.essential else [event for event in events if event.lanes]
+        stored = events if batch.essential else [event for event in events if event.lanes or event.archive_rules]
         for start in range(0, len(stored), _EVENTS_PER_ROW_MAX):
             self._append(batch, PLANNED, at_ms, _encode(stored[start : start + _EVENTS_PER_ROW_MAX]))
         if len(stored) < len(events):
-            nowhere = [(at_ms, event) for event in events if not event.lanes]
+            nowhere = [(at_ms, event) for event in events if not event.lanes and not event.archive_rules]
             batch.then(lambda: self.nowhere.extend(nowhere))
 
     def settled(self, batch: Batch, at_ms: int, outcomes: Settled) -> None:

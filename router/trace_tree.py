@@ -107,6 +107,8 @@ class TracedEvent(msgspec.Struct):
     rules: list[str]
     deliveries: list[TracedDelivery]
     deliveries_left_out: int = 0
+    archives: list[str] = []
+    """Those of `rules` whose archives have it, settled with its acceptance."""
 
 
 class TraceAnswer(msgspec.Struct, frozen=True):
@@ -368,11 +370,12 @@ class _Digest:
             outcome="dropped: unknown_bus"
             if plan.dropped
             else "matched"
-            if plan.lanes or plan.idle_rules
+            if plan.lanes or plan.idle_rules or plan.archive_rules
             else "unmatched",
             complete=complete,
-            rules=list(plan.idle_rules),
+            rules=[*plan.idle_rules, *plan.archive_rules],
             deliveries=[],
+            archives=list(plan.archive_rules),
         )
         self._nodes.append(node)
         self._add_deliveries(node, at_ms, plan)

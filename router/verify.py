@@ -11,6 +11,7 @@
     INBOXES       each decodes; no two have the same ARN; the counts of a clean stop are the numbers of messages
     MESSAGES      each has its inbox and decodes; each deduplication id has the row that ends it, each such row its id
     TRACE         each row decodes, and what it says happened was in lanes that exist
+    ARCHIVE       each event decodes; each archive's counters are what its events add up to
 
 In all tables keys have their length and grow. It reads the store once from front to back, in memory that grows with the
 deliveries that wait (a number each) and not with what they hold. Every problem is counted, the first are kept.
@@ -23,8 +24,9 @@ from typing import TypeVar
 
 import msgspec
 
-from router import stacks
+from router import archive_rows, stacks
 from router.catalog import records as catalog_records
+from router.catalog import replays
 from router.catalog.model import Bus, Rule
 from router.core import schedule
 from router.core.pattern import InvalidPattern, parse
@@ -34,7 +36,7 @@ from router.simulator import records
 from router.simulator.deduplication import DeduplicationRow
 from router.sinks.base import Accepted
 from router.store import format, pages
-from router.store.base import StoreError, Table, key64
+from router.store.base import StoreError, Table, counters, key32, key64
 from router.store.reader import StoreReader
 from router.trace import PLANNED, SETTLED, read_plan, read_settled
 
@@ -98,6 +100,10 @@ class _Verification:
         self._inbox_of: dict[str, int] = {}
         self._tallies: records.Tallies | None = None
         self._messages: dict[int, int] = {}
+        self._counted: dict[int, list[int]] = {}
+        """The counters of archives."""
+        self._archives: dict[int, archive_rows.Tally] = {}
+        """What the events of archives add up to."""
 
     def run(self) -> Report:
         try:
@@ -120,6 +126,7 @@ class _Verification:
             Table.INBOXES: self._inbox,
             Table.MESSAGES: self._message,
             Table.TRACE: self._trace,
+            Table.ARCHIVE: self._archived,
             Table.META: lambda key, value: None,
         }
         assert checks.keys() == set(Table), "each table has its check"
@@ -127,6 +134,7 @@ class _Verification:
             self._table(table, check)
         self._check_sequence()
         self._check_tallies()
+        self._check_archives()
         return self._report
 
     def _tell_pages(self) -> Callable[[int], None]:
@@ -250,6 +258,36 @@ class _Verification:
             if len(found) % 8:
                 self._broken(Table.TRACE, key, f"expected sequences of 8 bytes, got {len(found)} bytes")
 
+    # archives
+
+    def _archived(self, key: bytes, value: bytes) -> None:
+        table = Table.ARCHIVE
+        number = int.from_bytes(key[:4], "big")
+        if len(key) == 4:
+            self._counted[number] = counters(value)
+            return
+        if len(key) != 20:
+            self._broken(table, key, f"expected a key of 4 or 20 bytes, got {len(key)}")
+            return
+        self._used(table, key, int.from_bytes(key[12:], "big"))
+        try:
+            event = archive_rows.read(key, value).event
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._broken(table, key, f"it is no archived event: {error}")
+            return
+        size = archive_rows.archived_size(event)
+        if size != archive_rows.size_of(value):
+            self._broken(table, key, f"it says that it has {archive_rows.size_of(value)} bytes, and has {size}")
+        self._archives.setdefault(number, archive_rows.Tally()).add(key, value)
+
+    def _check_archives(self) -> None:
+        for number in sorted(self._counted.keys() | self._archives.keys()):
+            held = list(self._archives.get(number, archive_rows.Tally()).numbers)
+            counted = self._counted.get(number, [])
+            if held != counted:
+                names = "events, bytes and events dated ahead"
+                self._broken(Table.ARCHIVE, key32(number), f"its {names} are {held}, and it counts {counted}")
+
     def _check_sequence(self) -> None:
         found = self._reader.get(Table.META, b"sequence")
         if found is not None and len(found) != 8:
@@ -279,6 +317,10 @@ class _Verification:
             rule = self._decoded(table, key, value, Rule)
             if rule is not None:
                 self._rule(key, rule)
+        elif kind == replays.PROGRESS.encode():
+            self._decoded(table, key, value, replays.Progress)
+            if self._reader.get(table, replays.Replay.kind.encode() + key[len(kind) :]) is None:
+                self._broken(table, key, "its replay does not exist")
         elif (of_kind := catalog_records.kind(kind.decode(errors="replace"))) is not None:
             thing = self._decoded(table, key, value, of_kind)
             if thing is not None and catalog_records.thing_key(thing) != key:
@@ -363,9 +405,11 @@ def _shown(table: Table, key: bytes) -> str:
     """A key as its parts, where it has the form of its table."""
     if table in (Table.META, Table.CATALOG):
         return key.decode(errors="replace").replace("\0", "/")
-    if len(key) != _KEY_BYTES[table]:
+    if table is Table.ARCHIVE and len(key) == 4:
+        return str(int.from_bytes(key, "big"))
+    if len(key) != _KEY_BYTES.get(table, 20):
         return key.hex()
-    if table is Table.DELIVERIES:
+    if table in (Table.DELIVERIES, Table.ARCHIVE):
         return "/".join(str(int.from_bytes(part, "big")) for part in (key[:4], key[4:12], key[12:]))
     if table is Table.MESSAGES:
         return f"{int.from_bytes(key[:4], 'big')}/{int.from_bytes(key[4:], 'big')}"

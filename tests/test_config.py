@@ -395,6 +395,7 @@ _PATTERN_WORDS = {
     )
 } | {
     r"^[.\-_A-Za-z0-9]{1,64}$": "name, at most 64 characters",
+    r"^[.\-_A-Za-z0-9]{1,48}$": "name, at most 48 characters",
     r"^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$": "queue name, at most 80 characters",
     r"^[A-Za-z][A-Za-z0-9-]{0,127}$": "stack name, at most 128 characters",
 }

@@ -7,6 +7,7 @@ others (EventBridge user guide, "eb-event-bus-permissions-manage").
 
 from collections.abc import Callable, Mapping, Sequence
 
+from router.archives import Archives
 from router.aws.service import Caller
 from router.catalog import buses, permissions
 from router.catalog.catalog import Catalog
@@ -17,16 +18,37 @@ from router.core.policy import Decision
 from router.errors import ApiError, ValidationException
 from router.global_endpoints import GlobalEndpoints
 from router.partners import Partners
+from router.sources.replay import Replays
 
 
 class Access:
-    """`organization` gives the organization that an account belongs to, or None."""
+    """`organization` gives the organization that an account belongs to, or None. `archives` and `replays` are needed by
+    their own actions only."""
 
-    def __init__(self, catalog: Catalog, organization: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        organization: Callable[[str], str | None],
+        *,
+        archives: Archives | None = None,
+        replays: Replays | None = None,
+    ) -> None:
         self.catalog = catalog
         self.endpoints = GlobalEndpoints(catalog)
         self.partners = Partners(catalog)
         self._organization = organization
+        self._archives = archives
+        self._replays = replays
+
+    @property
+    def archives(self) -> Archives:
+        assert self._archives is not None, "the hub serves archives"
+        return self._archives
+
+    @property
+    def replays(self) -> Replays:
+        assert self._replays is not None, "the hub serves replays"
+        return self._replays
 
     def bus(self, caller: Caller, name: str | None, action: str) -> Bus:
         """The bus, for an action on the bus itself. Raises ResourceNotFoundException, AccessDeniedException."""

@@ -3,10 +3,23 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from router.api import buses, endpoints, event_sources, patterns, permissions, rules, tags, targets
+from router.api import (
+    archives,
+    buses,
+    endpoints,
+    event_sources,
+    patterns,
+    permissions,
+    replays,
+    rules,
+    tags,
+    targets,
+)
 from router.api.access import Access
+from router.archives import Archives
 from router.aws.service import Caller
 from router.catalog.catalog import Catalog
+from router.sources.replay import Replays
 
 Operation = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
 _Action = Callable[[Access, Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -40,6 +53,15 @@ _ACTIONS: Mapping[str, _Action] = {
     "DeactivateEventSource": event_sources.deactivate_event_source,
     "DescribeEventSource": event_sources.describe_event_source,
     "ListEventSources": event_sources.list_event_sources,
+    "CreateArchive": archives.create_archive,
+    "UpdateArchive": archives.update_archive,
+    "DescribeArchive": archives.describe_archive,
+    "ListArchives": archives.list_archives,
+    "DeleteArchive": archives.delete_archive,
+    "StartReplay": replays.start_replay,
+    "DescribeReplay": replays.describe_replay,
+    "ListReplays": replays.list_replays,
+    "CancelReplay": replays.cancel_replay,
     "TestEventPattern": patterns.test_event_pattern,
     "PutPermission": permissions.put_permission,
     "RemovePermission": permissions.remove_permission,
@@ -50,13 +72,17 @@ _ACTIONS: Mapping[str, _Action] = {
 
 
 def operations(
-    catalog: Catalog, *, organization: Callable[[str], str | None] = lambda account: None
+    catalog: Catalog,
+    *,
+    organization: Callable[[str], str | None] = lambda account: None,
+    replays: Replays | None = None,
+    archives: Archives | None = None,
 ) -> dict[str, Operation]:
     """Every action of the control plane. Requests come checked against the API's model.
 
     `organization` gives the organization that an account belongs to, for conditions on `aws:PrincipalOrgID`.
     """
-    access = Access(catalog, organization)
+    access = Access(catalog, organization, archives=archives, replays=replays)
     return {name: _bound(action, access) for name, action in _ACTIONS.items()}
 
 

@@ -32,6 +32,17 @@ def page(names: Sequence[str], request: Mapping[str, Any], *listing: str) -> tup
     return found, {"NextToken": _token(found[-1], scope)} if found and start + limit < stop else {}
 
 
+def only_filter(request: Mapping[str, Any], operation: str) -> str:
+    """For listings that take one filter at most: which one it is and its value, for a token's scope, or "". Raises
+    ValidationException."""
+    given = [f"{name}={request[name]}" for name in ("NamePrefix", "EventSourceArn", "State") if request.get(name)]
+    if len(given) > 1:
+        raise ValidationException(
+            f"At most one filter is allowed for {operation}. Use either : State, EventSourceArn, or NamePrefix."
+        )
+    return given[0] if given else ""
+
+
 def _token(name: str, scope: str) -> str:
     return base64.urlsafe_b64encode(_checksum(name, scope) + name.encode()).decode()
 

@@ -364,6 +364,10 @@ class Catalog:
             raise rules.not_found(name, bus)
         return entry, rule
 
+    def check_rule_quotas(self, location: Location, bus: str, name: str, pattern: Pattern) -> None:
+        """Whether the bus may have this rule too. Raises ResourceNotFoundException, LimitExceededException."""
+        self._check_rule_quotas(self._entry(location, bus), name, pattern)
+
     def _check_rule_quotas(self, entry: BusEntry, name: str, pattern: Pattern | None) -> None:
         if name not in entry.rules and len(entry.rules) >= self.quotas.rules_per_bus:
             raise LimitExceededException(LIMIT_EXCEEDED)

@@ -81,6 +81,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     managed_by: str | None = None
     targets: tuple[Target, ...] = ()
     tags: dict[str, str] = {}
+    archive: int | None = None
+    """The number of the archive whose managed rule it is; its one target is then that archive."""
     declared: bool = False
     """The hub file declares it: it is applied again at the next start."""
 

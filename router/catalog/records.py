@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from router.catalog.archives import Archive
 from router.catalog.endpoints import Endpoint
 from router.catalog.model import Bus, Rule, Thing
 from router.catalog.partners import EventSource, PartnerSource
+from router.catalog.replays import Replay
 from router.store.base import Store, StoreError, Table, successor
 
 _SEPARATOR = "\0"
@@ -17,7 +19,7 @@ _PAGE_ROWS = 1000
 BORN = b"hub\0born"
 """When the hub first started, in ms: the creation time of default buses."""
 
-KINDS: Sequence[type[Thing]] = (Endpoint, EventSource, PartnerSource)
+KINDS: Sequence[type[Thing]] = (Archive, Endpoint, EventSource, PartnerSource, Replay)
 """Every kind of thing beside buses and rules; one more is one more line."""
 
 

@@ -9,8 +9,9 @@ import msgspec
 from router.catalog import targets
 from router.catalog.kinds import kind_of
 from router.catalog.model import Bus, Rule, Target
+from router.core.event import Event, envelope
 from router.core.ruletable import RuleTable
-from router.core.transform import Transform
+from router.core.transform import Transform, render
 
 
 class RoutedTarget(msgspec.Struct, frozen=True, eq=False):
@@ -24,13 +25,15 @@ class RoutedTarget(msgspec.Struct, frozen=True, eq=False):
 
 
 class RoutedRule(msgspec.Struct, frozen=True, eq=False):
-    """A rule as the data path sees it. `all_cloudtrail`: it sees read-only management events too."""
+    """A rule as the data path sees it. `all_cloudtrail`: it sees read-only management events too. `archive`: the number
+    of the archive that gets its events; there is no other target then."""
 
     rule: Rule
     arn: str
     name: str
     all_cloudtrail: bool
     targets: tuple[RoutedTarget, ...]
+    archive: int | None = None
 
 
 class Route(msgspec.Struct, frozen=True, eq=False):
@@ -47,7 +50,8 @@ def routed(rule: Rule) -> RoutedRule:
         arn=rule.arn,
         name=rule.name,
         all_cloudtrail=rule.state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
-        targets=tuple(_routed_target(rule, target) for target in rule.targets),
+        targets=tuple(_routed_target(rule, target) for target in rule.targets) if rule.archive is None else (),
+        archive=rule.archive if rule.targets else None,
     )
 
 
@@ -60,4 +64,13 @@ def _routed_target(rule: Rule, target: Target) -> RoutedTarget:
     assert kind is not None, f"{target.arn} was accepted as a target"
     return RoutedTarget(
         target=target, transform=targets.compiled(target), kind=kind, rule_arn=rule.arn, rule_name=rule.name
+    )
+
+
+def payload(target: RoutedTarget, event: Event, *, ingested_ms: int) -> bytes:
+    """What the target gets of the event. Raises InvalidInput, msgspec.DecodeError."""
+    if target.transform is None:
+        return envelope(event)
+    return render(
+        target.transform, event, rule_arn=target.rule_arn, rule_name=target.rule_name, ingested_ms=ingested_ms
     )

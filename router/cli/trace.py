@@ -52,7 +52,9 @@ def _event(event: TracedEvent, asked: str, now_ms: int, *, first: bool) -> Itera
         yield f"{_INDENT}no rule gets it; `crossbus explain` says why"
     elif event.outcome != "matched":
         yield f"{_INDENT}{event.outcome}: there is no such bus"
-    sending = {delivery.rule_arn for delivery in event.deliveries}
+    for rule in event.archives:
+        yield f"{_INDENT}rule {_short(rule)} archived it with its acceptance"
+    sending = {delivery.rule_arn for delivery in event.deliveries} | set(event.archives)
     for rule in event.rules:
         if rule not in sending and not event.deliveries_left_out:
             yield f"{_INDENT}rule {_short(rule)} matched it and has no targets"

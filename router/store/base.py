@@ -22,6 +22,9 @@ later commit of this hub starts, so they never hold back space.
 **References.** `release(sequence)` takes one reference off an event's body; the last one deletes it, in the same
 transaction.
 
+**Counters.** `add` adds to a row of numbers in the same transaction, whatever other batches of the same commit do to
+it: who counts need not know what the count is, and no batch that fails leaves a trace in it.
+
 **Failure.** After a commit failed, `failure()` says why until one succeeds; after a batch found no room, until one that
 may be refused does. The store tries by itself, so that a hub that gets no traffic recovers too, and who asks first may
 keep all others away.
@@ -29,7 +32,7 @@ keep all others away.
 It knows tables and bytes, never what an event or a rule is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Protocol
 
@@ -47,6 +50,7 @@ class Table(IntEnum):
     INBOXES = 7  # inbox (4): what the inbox is, its attributes, how many messages it holds
     MESSAGES = 8  # inbox (4), sequence (8)
     TRACE = 9  # sequence (8): what happened to events, a row for each batch of outcomes
+    ARCHIVE = 10  # archive (4): its counters; archive (4), event time in ms (8), sequence (8): an archived event
 
 
 class StoreError(Exception):
@@ -78,6 +82,11 @@ class Batch:
     def release(self, sequence: bytes) -> None:
         self.ops.append((RELEASE, sequence, None))
 
+    def add(self, table: Table, key: bytes, amounts: Sequence[int]) -> None:
+        """Add to the numbers of a row, which begins at zeros; `counters` reads it. None may become negative."""
+        packed = b"".join(amount.to_bytes(8, "big", signed=True) for amount in amounts)
+        self.ops.append((ADD - table, key, packed))
+
     def then(self, callback: Callable[[], None]) -> None:
         """`callback` must not raise; it is a plain function and runs after the batch is durable."""
         self.callbacks.append(callback)
@@ -89,6 +98,8 @@ class Batch:
 
 
 RELEASE = -1
+ADD = -100
+"""What an `add` has in place of its table is this less the table's number."""
 
 
 class Store(Protocol):
@@ -105,9 +116,16 @@ class Store(Protocol):
     def get(self, table: Table, key: bytes) -> bytes | None: ...
 
     def scan(
-        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        limit: int = 1000,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop in key order (`stop` None: to the end), at most `limit`."""
+        """Rows with start <= key < stop in key order (`stop` None: to the end), at most `limit`, and none after those
+        whose values together have `bytes_max`."""
         ...
 
     def failure(self) -> str | None:
@@ -117,6 +135,23 @@ class Store(Protocol):
     async def close(self) -> None:
         """Commit what was handed over, then close. Later commits raise StoreError."""
         ...
+
+
+def counters(row: bytes | None) -> list[int]:
+    """The numbers of a row that `Batch.add` adds to; none where there is no row."""
+    return [int.from_bytes(row[start : start + 8], "big") for start in range(0, len(row), 8)] if row else []
+
+
+def added(row: bytes | None, amounts: bytes) -> bytes:
+    """The row of numbers after an `add`, for those who implement it."""
+    old = row or bytes(len(amounts))
+    return b"".join(
+        (
+            int.from_bytes(old[start : start + 8], "big")
+            + int.from_bytes(amounts[start : start + 8], "big", signed=True)
+        ).to_bytes(8, "big")
+        for start in range(0, len(amounts), 8)
+    )
 
 
 def key32(number: int) -> bytes:

@@ -42,10 +42,10 @@ import lmdb
 
 from router import log
 from router.store import format, pages
-from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64, successor
+from router.store.base import ADD, RELEASE, Batch, StoreError, StoreFull, Table, added, key64, successor
 
 _GROUP_OPS_MAX = 20_000
-_APPENDED = frozenset((Table.EVENTS, Table.MESSAGES, Table.TRACE))
+_APPENDED = frozenset((Table.EVENTS, Table.MESSAGES, Table.TRACE, Table.ARCHIVE))
 """Tables of large rows that mostly come in the order of their keys."""
 _GATHERING_TURNS_MAX = 20
 _IDLE_TURNS_MAX = 2
@@ -138,9 +138,16 @@ class LmdbStore:
             return value
 
     def scan(
-        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        limit: int = 1000,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
+        size = 0
         with self._reading(table) as txn, txn.cursor() as cursor:
             if not (cursor.set_range(start) if start else cursor.first()):
                 return rows
@@ -148,6 +155,10 @@ class LmdbStore:
                 if len(rows) >= limit or (stop is not None and key >= stop):
                     break
                 rows.append((key, value))
+                if bytes_max is not None:
+                    size += len(value)
+                    if size >= bytes_max:
+                        break
         return rows
 
     def _reading(self, table: Table) -> "lmdb.Transaction[bytes]":
@@ -281,8 +292,12 @@ class LmdbStore:
         dbs = self._dbs
         for table, key, value in batch.ops:
             if value is not None:
+                if table <= ADD:
+                    db = dbs[Table(ADD - table)]
+                    found = txn.get(key, db=db)
+                    txn.put(key, added(bytes(found) if found else None, value), db=db)
                 # LMDB appends nothing that is not behind the last row, and changes nothing when it says so.
-                if table not in _APPENDED or not txn.put(key, value, db=dbs[table], append=True):
+                elif table not in _APPENDED or not txn.put(key, value, db=dbs[table], append=True):
                     txn.put(key, value, db=dbs[table])
             elif table != RELEASE:
                 txn.delete(key, db=dbs[table])

@@ -1,15 +1,24 @@
 """The control plane behind AWS's wire: requests are checked against the model and answers written by it."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from router import archive_rows
 from router.api.operations import operations
+from router.archive_rows import ArchiveRows, Tally
+from router.archives import Archives
 from router.aws.service import Caller, Service
 from router.catalog.catalog import Catalog
+from router.core.event import Event
 from router.errors import ApiError
+from router.metrics import Metrics
+from router.pipeline import Incoming
+from router.sources.outcome import Refused, Taken
+from router.sources.replay import Replays
+from router.store.base import Batch
 from tests.catalog.hub import HERE, OTHER, running
 
 ME = Caller(HERE.account, HERE.region)
@@ -22,7 +31,37 @@ class Api:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._service = Service("events", operations(catalog, organization=ORGANIZATIONS.get))
+        self.store, world, metrics = catalog._store, catalog.world, Metrics()
+        self.archives = Archives(catalog, ArchiveRows(self.store, metrics), world)
+        self.archives.load()
+        self.replayed: list[Incoming] = []
+        self.replays = Replays(
+            catalog=catalog,
+            store=self.store,
+            rows=self.archives.rows,
+            accept=self._accept,
+            pending=lambda: 0,
+            world=world,
+            metrics=metrics,
+            state_s_min=0.0,
+        )
+        control = operations(catalog, organization=ORGANIZATIONS.get, archives=self.archives, replays=self.replays)
+        self._service = Service("events", control)
+
+    async def _accept(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:
+        """For replays: what they put is only noted."""
+        await self.store.commit(batch)
+        self.replayed += incoming
+        return [Taken(item.event.id) for item in incoming]
+
+    async def archive(self, number: int, *events: Event) -> None:
+        """Put events into an archive as if they had been accepted."""
+        batch, tallies = Batch(), dict[int, Tally]()
+        now_ms = self.catalog.world.now_ms()
+        for event in events:
+            archive_rows.put(batch, tallies, [number], event, now_ms=now_ms, sequence=self.store.sequences(1))
+        self.archives.rows.count(batch, tallies)
+        await self.store.commit(batch)
 
     async def call(self, operation: str, caller: Caller = ME, **request: Any) -> Any:
         body = await self._service.call(operation, json.dumps(request).encode(), caller)

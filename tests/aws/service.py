@@ -25,5 +25,7 @@ async def serving() -> AsyncIterator[tuple[Hub, Service]]:
             put_events_bytes_max=1 << 20,
         )
         put_events = PutEvents(intake, lambda body: service.read("PutEvents", body))
-        service = Service("events", operations(hub.catalog), {"PutEvents": put_events})
+        service = Service(
+            "events", operations(hub.catalog, archives=hub.archives, replays=hub.replays), {"PutEvents": put_events}
+        )
         yield hub, service

@@ -14,9 +14,13 @@ import pytest
 
 from router import limits
 from router import pipeline as pipeline_module
+from router.archive_rows import ArchiveRows
+from router.archives import Archives
 from router.catalog import quotas
+from router.catalog.archives import Archive
 from router.catalog.catalog import Catalog
 from router.catalog.model import DeadLetterConfig, InputTransformer, RetryPolicy, Target
+from router.catalog.replays import Replay
 from router.core.event import Event, Location
 from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
@@ -30,6 +34,7 @@ from router.sinks.event_bus import EventBusSink
 from router.sinks.inbox import inbox_sinks
 from router.sinks.table import SinkTable
 from router.sources.outcome import Refused, Taken
+from router.sources.replay import Replays
 from router.store.base import Store, Table
 from router.trace import Trace
 from router.trace_tree import TraceTree
@@ -43,6 +48,7 @@ QUEUE = "arn:aws:sqs:us-east-1:111111111111:queue"
 LETTERS = "arn:aws:sqs:us-east-1:111111111111:letters"
 REAL_LETTERS = "arn:aws:sqs:us-east-1:222222222222:letters"
 ROLE = "arn:aws:iam::111111111111:role/events"
+BUS = "arn:aws:events:us-east-1:111111111111:event-bus/default"
 RULE_ARN = "arn:aws:events:us-east-1:111111111111:rule/orders"
 _T = TypeVar("_T")
 JOURNAL = (Table.EVENTS, Table.REFERENCES, Table.DELIVERIES)
@@ -158,6 +164,8 @@ class Hub:
             real={"sqs": letters_sink} if letters_sink else {},
             has_endpoint=lambda service, account, region: account == OTHER.account,
         )
+        self.archives = Archives(self.catalog, ArchiveRows(store, self.metrics), world)
+        self.archives.load()
         self.trace = Trace(store, world, age_s_max=trace_age_s_max, bytes_max=1 << 20)
         self.dead_letters = DeadLetters(
             store,
@@ -179,8 +187,20 @@ class Hub:
             settings=settings,
             trace=self.trace,
             paces=paces,
+            archive=self.archives.rows,
         )
         self.lanes = self.pipeline.lanes
+        self.replays = Replays(
+            catalog=self.catalog,
+            store=store,
+            rows=self.archives.rows,
+            accept=self.pipeline.accept,
+            pending=lambda: self.lanes.pending,
+            world=world,
+            metrics=self.metrics,
+            state_s_min=0.0,
+            pause_s=0.0,
+        )
         self.traces = TraceTree(
             store=store,
             trace=self.trace,
@@ -201,6 +221,28 @@ class Hub:
 
     async def targets(self, rule: str, *targets: Target, bus: str = "default") -> None:
         await self.catalog.put_targets(HERE, bus, rule, targets)
+
+    async def archive(self, name: str = "all", *, pattern: str | None = None, days: int = 0) -> Archive:
+        return await self.archives.create(HERE, name, source_arn=BUS, event_pattern=pattern, retention_days=days)
+
+    async def replay(
+        self,
+        name: str = "again",
+        archive: str = "all",
+        *,
+        start_ms: int = 0,
+        end_ms: int = 1 << 42,
+        rules: Sequence[str] = (),
+    ) -> Replay:
+        return await self.replays.start(
+            HERE,
+            name,
+            archive_arn=f"arn:aws:events:us-east-1:111111111111:archive/{archive}",
+            destination=BUS,
+            filter_arns=rules,
+            start_ms=start_ms,
+            end_ms=end_ms,
+        )
 
     async def queue(self, arn: str) -> None:
         await self.inboxes.create(arn, "sqs", {}, {})
@@ -240,6 +282,14 @@ class Hub:
 
     def messages(self, arn: str) -> list[Message]:
         return [row.message for row in self.inboxes.read(arn, limit=10_000)]
+
+    def archived(self, name: str = "all") -> tuple[int, int]:
+        """How many events and bytes an archive has."""
+        totals = self.archives.totals(self.archives.get(HERE, name))
+        return totals.events, totals.size
+
+    def replay_state(self, name: str = "again") -> str:
+        return self.replays.get(HERE, name).state
 
     def journal(self) -> int:
         """How many rows the events and deliveries that are not settled have."""
@@ -297,6 +347,20 @@ async def _own(pipeline: Pipeline, ready: asyncio.Event) -> None:
     async with anyio.create_task_group() as tasks:
         await tasks.start(pipeline.run)
         ready.set()
+
+
+@asynccontextmanager
+async def replaying(hub: Hub) -> AsyncIterator[None]:
+    """Replays run."""
+    owner = asyncio.create_task(hub.replays.run())
+    try:
+        await asyncio.sleep(0)
+        yield
+        assert not owner.done(), "replays ended by themselves"
+    finally:
+        owner.cancel()
+        with suppress(asyncio.CancelledError):
+            await owner
 
 
 async def until(fact: Callable[[], bool]) -> None:

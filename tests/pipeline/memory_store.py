@@ -7,7 +7,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from router.store.base import RELEASE, Batch, StoreError, Table, key64
+from router.store.base import ADD, RELEASE, Batch, StoreError, Table, added, key64
 
 
 class MemoryStore:
@@ -66,10 +66,17 @@ class MemoryStore:
         return self.tables[table].get(key)
 
     def scan(
-        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        limit: int = 1000,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         rows = self.tables[table]
-        return [(key, rows[key]) for key in sorted(rows) if key >= start and (stop is None or key < stop)][:limit]
+        found = [(key, rows[key]) for key in sorted(rows) if key >= start and (stop is None or key < stop)][:limit]
+        return within(found, bytes_max)
 
     def failure(self) -> str | None:
         return None
@@ -119,6 +126,8 @@ class MemoryStore:
                 self._release(key)
             elif value is None:
                 self.tables[table].pop(key, None)
+            elif table < 0:
+                self.tables[ADD - table][key] = added(self.tables[ADD - table].get(key), value)
             else:
                 self.tables[table][key] = value
         self.tables[Table.META][b"sequence"] = key64(self._sequence)
@@ -130,6 +139,19 @@ class MemoryStore:
             references[sequence] = left.to_bytes(4, "big")
         else:
             self.tables[Table.EVENTS].pop(sequence, None)
+
+
+def within(rows: list[tuple[bytes, bytes]], bytes_max: int | None) -> list[tuple[bytes, bytes]]:
+    """The first rows, up to the one with which they have so many bytes."""
+    if bytes_max is None:
+        return rows
+    size, kept = 0, []
+    for key, value in rows:
+        kept.append((key, value))
+        size += len(value)
+        if size >= bytes_max:
+            break
+    return kept
 
 
 def _fail(future: asyncio.Future[None], error: StoreError) -> None:

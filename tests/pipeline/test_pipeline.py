@@ -339,7 +339,7 @@ async def test_a_bug_in_a_transform_is_loud_counted_and_retried(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("router.pipeline.render", broken)
+        patch.setattr("router.catalog.routes.render", broken)
         await hub.accept("e1")
         await until(lambda: hub.lanes.parked == 1)
     assert hub.metrics.sink_bugs == 1

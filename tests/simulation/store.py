@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from router.store.base import RELEASE, Batch, StoreError, StoreFull, Table, key64
+from router.store.base import ADD, RELEASE, Batch, StoreError, StoreFull, Table, added, key64
+from tests.pipeline.memory_store import within
 
 CrashPoint = Literal["before the sync", "during the sync", "before telling", "after telling", "after a failed commit"]
 CRASH_POINTS: tuple[CrashPoint, ...] = (
@@ -62,6 +63,9 @@ class Image:
                 self._release(key)
             elif value is None:
                 self.tables[table].delete(key)
+            elif table < 0:
+                rows = self.tables[ADD - table]
+                rows.put(key, added(rows.values.get(key), value))
             else:
                 self.tables[table].put(key, value)
 
@@ -150,12 +154,18 @@ class SimulatedStore:
         return self.image.tables[table].values.get(key)
 
     def scan(
-        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, limit: int = 1000
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        limit: int = 1000,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         rows = self.image.tables[table]
         first = bisect_left(rows.keys, start)
         last = len(rows.keys) if stop is None else bisect_left(rows.keys, stop)
-        return [(key, rows.values[key]) for key in rows.keys[first : min(last, first + limit)]]
+        return within([(key, rows.values[key]) for key in rows.keys[first : min(last, first + limit)]], bytes_max)
 
     def failure(self) -> str | None:
         return None

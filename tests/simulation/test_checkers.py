@@ -17,10 +17,10 @@ from router.catalog.catalog import Catalog
 from router.catalog.routes import RoutedRule
 from router.catalog.state import Changes
 from router.core import pace, retry
-from router.core.event import envelope
+from router.core.event import Event, envelope
 from router.lanes import DeadLetter, Delivery, Lane, Lanes, Progress
 from router.pipeline import Incoming, Pipeline
-from router.sinks.base import Accepted, Attempt, Delivered, Outcome
+from router.sinks.base import Attempt, Delivered, Outcome
 from router.sinks.event_bus import EventBusSink
 from router.store.base import Batch, StoreError, Table
 from router.trace import Settled
@@ -206,12 +206,12 @@ def what_a_hop_becomes_is_forgotten(patch: Patch) -> None:
 
 
 def an_event_carries_the_body_of_another(patch: Patch) -> None:
-    def bad(target: Any, accepted: Accepted) -> bytes:
-        last[0], before = envelope(accepted.event), last[0]
+    def bad(target: Any, event: Event, *, ingested_ms: int) -> bytes:
+        last[0], before = envelope(event), last[0]
         return before or last[0]
 
     last = [b""]
-    patch.setattr(pipeline_module, "_payload", bad)
+    patch.setattr(pipeline_module, "payload", bad)
 
 
 def a_change_of_the_catalog_is_not_stored(patch: Patch) -> None:

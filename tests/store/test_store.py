@@ -11,7 +11,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64, successor
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, counters, key64, successor
 from router.store.lmdb import FolderInUse, LmdbStore, gathers_on
 from router.world import RealWorld
 from tests.pipeline.memory_store import MemoryStore
@@ -444,3 +444,47 @@ async def test_what_a_killed_hub_wrote_to_find_room_is_removed_at_the_next_start
     await store.commit(put(Table.META, b"other", b"row"))
     assert [key for key, _ in store.scan(Table.META, b"other", b"s")] == [b"other"]
     await store.close()
+
+
+# counters, and pages bounded in bytes
+
+
+async def test_counters_add_up_over_batches_of_one_commit_and_of_several(any_store: Store) -> None:
+    batches = [Batch() for _ in range(3)]
+    for number, batch in enumerate(batches, start=1):
+        batch.add(Table.ARCHIVE, b"n", (number, 10 * number))
+    await asyncio.gather(any_store.commit(batches[0]), any_store.commit(batches[1]))
+    await any_store.commit(batches[2])
+    less = Batch()
+    less.add(Table.ARCHIVE, b"n", (-2, -20))
+    await any_store.commit(less)
+    assert counters(any_store.get(Table.ARCHIVE, b"n")) == [4, 40]
+
+
+async def test_a_batch_that_failed_leaves_nothing_in_a_counter(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    good, large = Batch(), Batch()
+    good.add(Table.ARCHIVE, b"n", (1,))
+    large.add(Table.ARCHIVE, b"n", (100,))
+    large.put(Table.EVENTS, key64(1), bytes(1 << 21))
+    await store.commit(good)
+    with pytest.raises(StoreFull):
+        await store.commit(large)
+    assert counters(store.get(Table.ARCHIVE, b"n")) == [1]
+    await store.close()
+
+
+async def test_a_counter_that_is_not_there_has_no_numbers(any_store: Store) -> None:
+    assert counters(any_store.get(Table.ARCHIVE, b"n")) == []
+
+
+async def test_a_page_ends_with_the_row_that_fills_its_bytes(any_store: Store) -> None:
+    batch = Batch()
+    for number in range(5):
+        batch.put(Table.EVENTS, key64(number), bytes(100))
+    await any_store.commit(batch)
+    assert len(any_store.scan(Table.EVENTS, bytes_max=1)) == 1
+    assert len(any_store.scan(Table.EVENTS, bytes_max=200)) == 2
+    assert len(any_store.scan(Table.EVENTS, bytes_max=201)) == 3
+    assert len(any_store.scan(Table.EVENTS, bytes_max=201, limit=2)) == 2
+    assert len(any_store.scan(Table.EVENTS, bytes_max=1000)) == 5

@@ -63,6 +63,7 @@ async def fill(folder: Path) -> None:
             target("sent-on", FUNCTION + "4", letters=REAL_LETTERS),
             target("queue", QUEUE),
         )
+        await hub.archive("all", pattern=ORDERS)
         await hub.accept("e1", detail=json.dumps({"text": "x" * 9000}))
         await hub.accept("e2")
         batch = Batch()
@@ -122,6 +123,29 @@ def damaged(folder: Path, damage: Callable[[Raw], object]) -> list[str]:
     report = verify(folder)
     assert report.problem_count == len(report.problems)
     return [str(problem) for problem in report.problems]
+
+
+def bus(raw: Raw) -> bytes:
+    return first(raw, Table.CATALOG, lambda key, _: key.startswith(b"bus\0"))
+
+
+def counters_of_archive(raw: Raw) -> bytes:
+    return first(raw, Table.ARCHIVE, lambda key, _: len(key) == 4)
+
+
+def archived(raw: Raw) -> bytes:
+    return first(raw, Table.ARCHIVE, lambda key, _: len(key) == 20)
+
+
+def archived_as(size: int) -> Callable[[Raw], None]:
+    """Another size in the row of an archived event."""
+
+    def damage(raw: Raw) -> None:
+        key = archived(raw)
+        value = dict(raw.rows(Table.ARCHIVE))[key]
+        raw.put(Table.ARCHIVE, key, value[:8] + size.to_bytes(4, "big") + value[12:])
+
+    return damage
 
 
 def first(raw: Raw, table: Table, wanted: Callable[[bytes, bytes], bool] = lambda key, value: True) -> bytes:
@@ -220,6 +244,16 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
             "lanes",
             "it stands for the same target as lane 1",
         ),
+        (lambda raw: raw.delete(Table.ARCHIVE, archived(raw)), "archive 1:", r"dated ahead are \[1, .*it counts \[2, "),
+        (lambda raw: raw.delete(Table.ARCHIVE, counters_of_archive(raw)), "archive 1:", r"and it counts \[\]"),
+        (lambda raw: raw.put(Table.ARCHIVE, archived(raw), b"x" * 20), "archive 1/", "it is no archived event: "),
+        (lambda raw: raw.put(Table.ARCHIVE, b"12345", b""), "archive", "expected a key of 4 or 20 bytes, got 5"),
+        (archived_as(7), "archive 1/", "it says that it has 7 bytes, and has "),
+        (
+            lambda raw: raw.put(Table.CATALOG, b"replay-progress\x00111111111111\0us-east-1\0r", b"{}"),
+            "catalog",
+            "its replay does not exist",
+        ),
         (lambda raw: raw.put(Table.TRACE, key64(1), b"x"), "trace", "it is no row of the trace"),
         (lambda raw: raw.put(Table.TRACE, key64(1), b"P" + bytes(8) + b"x"), "trace", "it is no row of the trace: "),
         (lambda raw: raw.put(Table.TRACE, key64(1), b"S" + bytes(8) + b"x"), "trace", "it is no row of the trace: "),
@@ -233,7 +267,8 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
         (lambda raw: raw.put(Table.META, b"sequence", key64(1)), "meta", "it would be given again"),
         (lambda raw: raw.put(Table.META, b"sequence", b"1"), "meta", "expected 8 bytes, got 1"),
         (lambda raw: raw.put(Table.META, b"format", b"crossbus-store-99"), "meta", "newer than"),
-        (put_first(Table.CATALOG, b"{"), "catalog", "it is no Bus: "),
+        (lambda raw: raw.put(Table.CATALOG, bus(raw), b"{"), "catalog", "it is no Bus: "),
+        (put_first(Table.CATALOG, b"{"), "catalog", "it is no Archive: "),
         (lambda raw: raw.put(Table.CATALOG, b"hub\0born", b"x"), "catalog", "expected a time in ms"),
         (
             lambda raw: raw.put(Table.CATALOG, b"queue\0x", b"{}"),
@@ -247,7 +282,7 @@ def test_a_store_as_the_hub_leaves_it_is_good(folder: Path) -> None:
             "its content is that of stack s",
         ),
         (
-            lambda raw: raw.delete(Table.CATALOG, first(raw, Table.CATALOG)),
+            lambda raw: raw.delete(Table.CATALOG, bus(raw)),
             "catalog",
             "event bus custom does not exist",
         ),
@@ -303,7 +338,7 @@ def test_progress_is_told_of_long_tables(folder: Path) -> None:
     raw.close()
     told: list[tuple[str, int, int]] = []
     verify(folder, lambda what, done, total: told.append((what, done, total)))
-    assert ("catalog", 5000, 6004) in told
+    assert ("catalog", 5000, 6006) in told
 
 
 # the file under the tables
