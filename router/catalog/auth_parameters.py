@@ -60,8 +60,8 @@ class OAuth(_Secret, frozen=True, kw_only=True):
 class AuthParameters(_Secret, frozen=True, kw_only=True):
     basic_auth_parameters: BasicAuth | None = None
     api_key_auth_parameters: ApiKeyAuth | None = None
-    oauth_parameters: OAuth | None = msgspec.field(name="OAuthParameters", default=None)
     invocation_http_parameters: HttpParameters = HttpParameters()
+    oauth_parameters: OAuth | None = msgspec.field(name="OAuthParameters", default=None)
 
 
 _ALWAYS_SECRET = ("Password", "ApiKeyValue", "ClientSecret")
