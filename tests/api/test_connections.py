@@ -24,7 +24,7 @@ OAUTH: dict[str, Any] = {
         }
     },
 }
-DESTINATION = {"InvocationEndpoint": "https://example.com/in/*", "HttpMethod": "POST"}
+DESTINATION: dict[str, Any] = {"InvocationEndpoint": "https://example.com/in/*", "HttpMethod": "POST"}
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ async def test_update_of_a_destination_keeps_what_is_not_given(api: Api) -> None
 async def test_rate_is_bounded_by_the_quota(tmp_path: Path) -> None:
     async with serving(tmp_path / "aws", limits=quota()) as api:
         arn = await create(api)
-        request = {"Name": "d", "ConnectionArn": arn, **DESTINATION}
+        request: dict[str, Any] = {"Name": "d", "ConnectionArn": arn, **DESTINATION}
         assert await api.refused("CreateApiDestination", **request, InvocationRateLimitPerSecond=301) == (
             "LimitExceededException: Failed to create the api-destination(s). Invalid Invocation Rate Limit: Rate "
             "specified '301' for 'd' exceeds maximum allowed of '300'."
