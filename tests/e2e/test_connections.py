@@ -349,3 +349,49 @@ def test_certificates_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None
     )
     assert said.returncode != 0
     assert "$.tls.ca_file" in said.stderr
+
+
+TEMPLATE = """
+Parameters:
+  Password: {Type: String, NoEcho: true}
+  Url: {Type: String}
+Resources:
+  Connection:
+    Type: AWS::Events::Connection
+    Properties:
+      Name: deployed
+      AuthorizationType: BASIC
+      AuthParameters:
+        BasicAuthParameters: {Username: user, Password: !Ref Password}
+        InvocationHttpParameters:
+          HeaderParameters: [{Key: X-Secret, Value: canary-header, IsValueSecret: true}]
+  Destination:
+    Type: AWS::Events::ApiDestination
+    Properties: {ConnectionArn: !GetAtt Connection.Arn, HttpMethod: POST, InvocationEndpoint: !Ref Url}
+  Rule:
+    Type: AWS::Events::Rule
+    Properties:
+      EventPattern: {source: [deployed]}
+      Targets:
+        - {Id: t, Arn: !GetAtt Destination.Arn, RoleArn: "arn:aws:iam::111111111111:role/invoke"}
+"""
+
+
+def test_template_deploys_a_connection_that_delivers_and_is_kept_without_its_secrets(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(TEMPLATE)
+    with HttpTarget() as target, HubProcess(tmp_path / "hub", {}) as hub:
+        command = [sys.executable, "-m", "router", "deploy", str(template), "--url", hub.url]
+        command += ["--account", WORKLOAD, "--region", REGION]
+        command += ["--parameter", "Password=canary-password", "--parameter", f"Url={target.url}"]
+        deployed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+        put(hub.client("events"), "deployed")
+        eventually(lambda: target.bodies)
+        assert target.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"user:canary-password").decode()
+        assert target.headers[0]["X-Secret"] == "canary-header"
+        hub.stop()
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "hub" / "data").rglob("*") if path.is_file())
+    assert b"canary-password" not in stored
+    assert b"canary-header" not in stored
+    assert "canary" not in deployed.stdout + deployed.stderr + json.dumps(hub.log)
