@@ -116,6 +116,7 @@ def settings(recorder_port: int) -> dict[str, Any]:
         "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/events",
     }
     return {
+        "quotas": "raised",
         "endpoints": [{"service": "sqs", "url": url, "credentials": keys}],
         "resources": [
             {

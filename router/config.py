@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from router import limits
+from router import addresses, limits
+from router.catalog.api_destinations import HttpMethod
+from router.catalog.auth_parameters import AuthorizationType, AuthParameters
 from router.catalog.model import RuleState, Target
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
@@ -32,6 +34,7 @@ AnyAccount = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{12}|\*)$")]
 AnyRegion = Annotated[str, msgspec.Meta(pattern=r"^([a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?|\*)$", max_length=32)]
 RegionName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,}(-[a-z0-9]+)+-[0-9]{1,2}[a-z]?$", max_length=32)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]+$", max_length=256)]
+ThingName = Annotated[str, msgspec.Meta(pattern=r"^[.\-_A-Za-z0-9]{1,64}$")]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -153,48 +156,20 @@ class SqsSource(_Strict, frozen=True, kw_only=True):
     wait_s: Annotated[int, msgspec.Meta(ge=0, le=20)] = 20
 
 
-class Parameter(_Secret, frozen=True, kw_only=True, rename="pascal"):
-    key: str
-    value: str
-    is_value_secret: bool = False
-
-
-class InvocationHttpParameters(_Strict, frozen=True, kw_only=True, rename="pascal"):
-    header_parameters: list[Parameter] = []
-    query_string_parameters: list[Parameter] = []
-    body_parameters: list[Parameter] = []
-
-
-class BasicAuth(_Secret, frozen=True, kw_only=True, rename="pascal"):
-    username: str
-    password: str
-
-
-class ApiKeyAuth(_Secret, frozen=True, kw_only=True, rename="pascal"):
-    api_key_name: str
-    api_key_value: str
-
-
-class AuthParameters(_Strict, frozen=True, kw_only=True, rename="pascal"):
-    basic_auth_parameters: BasicAuth | None = None
-    api_key_auth_parameters: ApiKeyAuth | None = None
-    invocation_http_parameters: InvocationHttpParameters = InvocationHttpParameters()
-
-
-class Connection(_Strict, frozen=True, kw_only=True, rename="pascal"):
-    name: Name
-    authorization_type: Literal["BASIC", "API_KEY"]
+class DeclaredConnection(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: ThingName
+    authorization_type: AuthorizationType
     auth_parameters: AuthParameters
-    description: str | None = None
+    description: Annotated[str, msgspec.Meta(max_length=512)] | None = None
 
 
-class ApiDestination(_Strict, frozen=True, kw_only=True, rename="pascal"):
-    name: Name
-    connection_name: Name
+class DeclaredApiDestination(_Strict, frozen=True, kw_only=True, rename="pascal"):
+    name: ThingName
+    connection_name: ThingName
     invocation_endpoint: Annotated[str, msgspec.Meta(max_length=2048)]
-    http_method: Literal["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
-    invocation_rate_limit_per_second: _Positive = 300
-    description: str | None = None
+    http_method: HttpMethod
+    invocation_rate_limit_per_second: _Positive = limits.INVOCATIONS_PER_S_DEFAULT
+    description: Annotated[str, msgspec.Meta(max_length=512)] | None = None
 
 
 class DeclaredQueue(_Strict, frozen=True, kw_only=True, rename="pascal"):
@@ -236,8 +211,8 @@ class Resources(_Strict, frozen=True, kw_only=True):
     region: RegionName
     buses: list[DeclaredBus] = []
     queues: list[DeclaredQueue] = []
-    connections: list[Connection] = []
-    api_destinations: list[ApiDestination] = []
+    connections: list[DeclaredConnection] = []
+    api_destinations: list[DeclaredApiDestination] = []
     rules: list[DeclaredRule] = []
     archives: list[DeclaredArchive] = []
 
@@ -293,6 +268,22 @@ class ScheduleSettings(_Strict, frozen=True, kw_only=True):
     late_s_max: Annotated[int, msgspec.Meta(ge=60)] = limits.SCHEDULE_LATE_S_MAX
 
 
+class SecretsSettings(_Strict, frozen=True, kw_only=True):
+    key_file: str | None = None
+
+
+class TlsSettings(_Strict, frozen=True, kw_only=True):
+    ca_file: str | None = None
+
+
+class DestinationSettings(_Strict, frozen=True, kw_only=True):
+    allow: list[str] = []
+    """Networks, as CIDRs, that destinations made by the API may be in although they are not public."""
+
+    def networks(self) -> list[addresses.Network]:
+        return [ipaddress.ip_network(text) for text in self.allow]
+
+
 class Hub(_Strict, frozen=True, kw_only=True):
     """The hub file."""
 
@@ -321,6 +312,9 @@ class Hub(_Strict, frozen=True, kw_only=True):
     """The first whose `arn` fits a target counts."""
     probing: ProbingSettings = ProbingSettings()
     schedules: ScheduleSettings = ScheduleSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    tls: TlsSettings = TlsSettings()
+    destinations: DestinationSettings = DestinationSettings()
     drain_s_max: Annotated[float, msgspec.Meta(ge=0)] = limits.DRAIN_S_MAX
     resources: list[Resources] = []
     templates: list[DeclaredTemplate] = []
@@ -490,6 +484,20 @@ def _problems(hub: Hub) -> Iterator[str]:
         yield from _url_problems(source.queue_url, f"$.sqs_sources[{index}].queue_url")
     for index, endpoint in enumerate(hub.endpoints):
         yield from _url_problems(endpoint.url, f"$.endpoints[{index}].url")
+    for index, text in enumerate(hub.destinations.allow):
+        yield from _network_problems(text, f"$.destinations.allow[{index}]")
+
+
+def _network_problems(text: str, path: str) -> Iterator[str]:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        yield f"expected a network such as 10.0.0.0/8, got {text!r} - at `{path}`"
+        return
+    kind = addresses.kind_of(str(network.network_address))
+    if kind in ("link-local", "loopback") and addresses.kind_of(str(network.broadcast_address)) == kind:
+        why = "is never allowed" if kind == "link-local" else "is allowed by `auth.mode: none` and by nothing else"
+        yield f"expected a network that can be allowed, got {text!r}, which is {kind} and {why} - at `{path}`"
 
 
 def _template_problems(hub: Hub, known: set[str]) -> Iterator[str]:
@@ -523,20 +531,43 @@ def _resource_problems(resources: Resources, path: str) -> Iterator[str]:
     yield from _repeated(f"{path}.api_destinations", "Name", [d.name for d in resources.api_destinations])
     connections = {connection.name for connection in resources.connections}
     for index, connection in enumerate(resources.connections):
-        wanted = "basic_auth_parameters" if connection.authorization_type == "BASIC" else "api_key_auth_parameters"
-        if getattr(connection.auth_parameters, wanted) is None:
-            word = "BasicAuthParameters" if connection.authorization_type == "BASIC" else "ApiKeyAuthParameters"
-            yield f"expected `{word}`, got none - at `{path}.connections[{index}].AuthParameters`"
+        yield from _connection_problems(connection, f"{path}.connections[{index}].AuthParameters")
     for index, destination in enumerate(resources.api_destinations):
         at = f"{path}.api_destinations[{index}]"
         if destination.connection_name not in connections:
             yield f"expected the Name of a connection, got {destination.connection_name!r} - at `{at}.ConnectionName`"
-        url = urlsplit(destination.invocation_endpoint)
-        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
-            yield (
-                f"expected an https URL (http only to loopback), got {destination.invocation_endpoint!r} - "
-                f"at `{at}.InvocationEndpoint`"
-            )
+        yield from _endpoint_problems(destination.invocation_endpoint, f"{at}.InvocationEndpoint")
+
+
+_AUTH_PARAMETERS: Mapping[AuthorizationType, str] = {
+    "BASIC": "BasicAuthParameters",
+    "API_KEY": "ApiKeyAuthParameters",
+    "OAUTH_CLIENT_CREDENTIALS": "OAuthParameters",
+}
+
+
+def _connection_problems(connection: DeclaredConnection, path: str) -> Iterator[str]:
+    given = connection.auth_parameters
+    present = {
+        "BasicAuthParameters": given.basic_auth_parameters,
+        "ApiKeyAuthParameters": given.api_key_auth_parameters,
+        "OAuthParameters": given.oauth_parameters,
+    }
+    wanted = _AUTH_PARAMETERS[connection.authorization_type]
+    for word, parameters in present.items():
+        if word == wanted and parameters is None:
+            yield f"expected `{word}`, got none - at `{path}`"
+        if word != wanted and parameters is not None:
+            yield f"expected `{wanted}` only, got `{word}` - at `{path}`"
+    if given.oauth_parameters is not None:
+        url = given.oauth_parameters.authorization_endpoint
+        yield from _endpoint_problems(url, f"{path}.OAuthParameters.AuthorizationEndpoint")
+
+
+def _endpoint_problems(text: str, path: str) -> Iterator[str]:
+    url = urlsplit(text)
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+        yield f"expected an https URL (http only to loopback), got {text!r} - at `{path}`"
 
 
 def _url_problems(text: str, path: str) -> Iterator[str]:

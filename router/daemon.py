@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +20,8 @@ import anyio
 import msgspec
 import uvloop
 
-from router import __version__, limits, log
+from router import __version__, limits, log, secrets
+from router.addresses import Policy
 from router.api.hub import HubApi
 from router.api.operations import operations
 from router.api.put_events import PutEvents
@@ -30,9 +32,11 @@ from router.aws.service import Service, Services
 from router.aws.sigv4 import Authenticator, Key
 from router.catalog import quotas
 from router.catalog.catalog import Catalog
+from router.catalog.declared import Report
 from router.catalog.model import Bus
 from router.catalog.permissions import authorize_put_events
 from router.config import ConfigError, Hub
+from router.connections import Connections
 from router.core.cloudtrail import Trail
 from router.core.event import Event, Location
 from router.core.policy import Decision, Principal
@@ -44,17 +48,18 @@ from router.locations import Locations
 from router.metrics import Metrics
 from router.partners import Partners
 from router.pipeline import Pipeline, Settings
+from router.secrets import Secrets, SecretsError
 from router.simulator import logs, sqs
 from router.simulator.housekeeping import Housekeeping
 from router.simulator.inboxes import Inboxes
 from router.simulator.insights.operations import Insights
 from router.simulator.insights.queries import Queries
 from router.simulator.queues import declare_queue
-from router.sinks.api_destination import ApiDestinations, ApiDestinationSink
+from router.sinks.api_destination import ApiDestinationSink
 from router.sinks.base import Sink
 from router.sinks.endpoints import Endpoints
 from router.sinks.event_bus import EventBusSink
-from router.sinks.http_client import HttpClient
+from router.sinks.http_client import Clients, HttpClient, UnusableCertificates, trusting
 from router.sinks.inbox import inbox_sinks
 from router.sinks.lambda_ import LambdaSink
 from router.sinks.logs import LogsSink
@@ -69,6 +74,7 @@ from router.sources.sqs import SqsSource
 from router.stacks import Stacks
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
+from router.tokens import Tokens
 from router.trace import Trace
 from router.trace_tree import TraceTree
 from router.world import RealWorld
@@ -197,6 +203,27 @@ async def _listen(hub: Hub, http: HttpServer) -> int:
         ) from error
 
 
+def _trusted(hub: Hub) -> ssl.SSLContext:
+    try:
+        return trusting(hub.tls.ca_file)
+    except UnusableCertificates as error:
+        raise StartFailed(f"{error} - at `$.tls.ca_file`") from error
+
+
+def _secrets(hub: Hub, world: RealWorld) -> Secrets:
+    try:
+        return secrets.load(os.environ, hub.secrets.key_file, Path(hub.data_folder), world)
+    except SecretsError as error:
+        raise StartFailed(str(error)) from error
+
+
+def _tell_declared(report: Report) -> None:
+    if report.created or report.updated or report.removed:
+        log.info(
+            "catalog.declared", created=len(report.created), updated=len(report.updated), removed=len(report.removed)
+        )
+
+
 class _Parts:
     """The hub's parts, built in the order of their needs."""
 
@@ -208,20 +235,24 @@ class _Parts:
         self._locations = Locations(hub.locations(), open_to_all=hub.auth.mode == "none")
         self.inboxes = Inboxes(store, world, messages_max=hub.inboxes.messages_max)
         self._queries = Queries(self.inboxes)
-        self._client = HttpClient()
+        tls = _trusted(hub)
+        self._client = HttpClient(tls=tls)
         # Long polls hold their connections: they must not use up those that sinks need.
-        self._source_client = HttpClient(connections_max=0, connections_per_host_max=0)
+        self._source_client = HttpClient(connections_max=0, connections_per_host_max=0, tls=tls)
+        policy = Policy(loopback=hub.auth.mode == "none", allow=tuple(hub.destinations.networks()))
+        self._clients = Clients(named=self._client, guarded=HttpClient(policy=policy, tls=tls))
         self._sources: list[SqsSource] = []
-        self._destinations = ApiDestinations(hub)
         self.catalog = Catalog(
             store,
             world,
             quotas=quotas.named(hub.quotas),
             location_exists=self._locations.__contains__,
-            api_destination_exists=self._destinations.exists,
+            api_destination_exists=lambda arn: self.connections.exists(arn),
             cross_region_targets=hub.cross_region_targets == "allow",
         )
         self.archives = Archives(self.catalog, ArchiveRows(store, metrics), world)
+        self.connections = Connections(self.catalog, _secrets(hub, world), world, policy=policy)
+        self._tokens = Tokens(self.connections, self._clients, world)
         endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
         self._trace = Trace(
             store,
@@ -245,7 +276,9 @@ class _Parts:
         self._sinks = SinkTable(
             direct={
                 "event_bus": event_bus,
-                "api_destination": ApiDestinationSink(self._destinations, client=self._client, world=world),
+                "api_destination": ApiDestinationSink(
+                    self.connections, self._tokens, clients=self._clients, world=world
+                ),
             },
             inboxes=inbox_sinks(self.inboxes),
             real={sink.kind: sink for sink in real},
@@ -306,6 +339,7 @@ class _Parts:
             organization=self._hub.organization,
             archives=self.archives,
             replays=self.replays,
+            connections=self.connections,
         )
         control["PutPartnerEvents"] = PutPartnerEvents(Partners(self.catalog), self.pipeline, self._world)
         eventbridge = Service("events", control, {"PutEvents": put_events})
@@ -432,19 +466,15 @@ class _Parts:
                     location = Location(resources.account, resources.region)
                     await declare_queue(self.inboxes, location, queue.queue_name, queue.attributes, {})
             self.archives.load()
-            report = await self.catalog.declare(self._hub.resources)
+            await self.connections.load()
+            # Before the rules, whose targets name them.
+            _tell_declared(await self.connections.declare(self._hub.resources))
+            _tell_declared(await self.catalog.declare(self._hub.resources))
             await self.archives.declare(self._hub.resources)
             await self._templates.deploy()
             self.catalog.prepare()
             self.schedules.load()
-            if report.created or report.updated or report.removed:
-                log.info(
-                    "catalog.declared",
-                    created=len(report.created),
-                    updated=len(report.updated),
-                    removed=len(report.removed),
-                )
-        except (StoreError, ConfigError) as error:
+        except (StoreError, ConfigError, SecretsError) as error:
             raise StartFailed(str(error)) from error
         except ApiError as error:
             raise StartFailed(f"the hub file declares what cannot be: {error.code}: {error.message}") from error
@@ -460,6 +490,7 @@ class _Parts:
             tasks.start_soon(self._trace.run)
             tasks.start_soon(self.archives.run)
             tasks.start_soon(self.catalog.keep_merged)
+            tasks.start_soon(self._tokens.run)
             tasks.start_soon(Housekeeping(self.inboxes, self._store, self._world).run)
             tasks.start_soon(self._queries.run)
             try:
@@ -503,6 +534,7 @@ class _Parts:
         except StoreError as error:  # the next start counts the messages itself
             log.warning("inboxes.not_counted", error=str(error))
         await self._client.close()
+        await self._clients.guarded.close()
         await self._source_client.close()
 
     async def _watch_lag(self) -> None:

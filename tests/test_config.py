@@ -285,6 +285,52 @@ sqs_sources:
         "endpoints: [{service: sqs, url: 'localhost:9324', credentials: {access_key_id: x, secret_access_key: y}}]",
         "expected an http or https URL, got 'localhost:9324' - at `$.endpoints[0].url`",
     ),
+    "destinations in what is no network": (
+        "destinations: {allow: [10.0.0.1/8]}",
+        "expected a network such as 10.0.0.0/8, got '10.0.0.1/8' - at `$.destinations.allow[0]`",
+    ),
+    "destinations at link-local addresses": (
+        "destinations: {allow: [10.0.0.0/8, 169.254.169.0/24]}",
+        "expected a network that can be allowed, got '169.254.169.0/24', which is link-local and is never allowed - "
+        "at `$.destinations.allow[1]`",
+    ),
+    "destinations on loopback": (
+        "destinations: {allow: ['::1/128']}",
+        "expected a network that can be allowed, got '::1/128', which is loopback and is allowed by `auth.mode: none` "
+        "and by nothing else - at `$.destinations.allow[0]`",
+    ),
+    "connection with the parameters of two types": (
+        """
+resources:
+  - account: "111111111111"
+    region: us-east-1
+    connections:
+      - Name: c
+        AuthorizationType: BASIC
+        AuthParameters:
+          BasicAuthParameters: {Username: u, Password: p}
+          ApiKeyAuthParameters: {ApiKeyName: n, ApiKeyValue: v}
+""",
+        "expected `BasicAuthParameters` only, got `ApiKeyAuthParameters` - "
+        "at `$.resources[0].connections[0].AuthParameters`",
+    ),
+    "authorization endpoint without https": (
+        """
+resources:
+  - account: "111111111111"
+    region: us-east-1
+    connections:
+      - Name: c
+        AuthorizationType: OAUTH_CLIENT_CREDENTIALS
+        AuthParameters:
+          OAuthParameters:
+            AuthorizationEndpoint: http://login.example.com/
+            HttpMethod: POST
+            ClientParameters: {ClientID: c, ClientSecret: s}
+""",
+        "expected an https URL (http only to loopback), got 'http://login.example.com/' - "
+        "at `$.resources[0].connections[0].AuthParameters.OAuthParameters.AuthorizationEndpoint`",
+    ),
     "queue twice": (
         "resources: [{account: '111111111111', region: us-east-1, queues: [{QueueName: q}, {QueueName: q}]}]",
         "expected each QueueName once, got 'q' again - at `$.resources[0].queues[1]`",

@@ -12,6 +12,7 @@ from router.aws.service import Caller
 from router.catalog import buses, permissions
 from router.catalog.catalog import Catalog
 from router.catalog.model import Bus, Rule
+from router.connections import Connections
 from router.core.arn import InvalidArn, bus_arn, bus_name
 from router.core.event import Location
 from router.core.policy import Decision
@@ -22,8 +23,8 @@ from router.sources.replay import Replays
 
 
 class Access:
-    """`organization` gives the organization that an account belongs to, or None. `archives` and `replays` are needed by
-    their own actions only."""
+    """`organization` gives the organization that an account belongs to, or None. `archives`, `replays` and
+    `connections` are needed by their own actions only."""
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Access:
         *,
         archives: Archives | None = None,
         replays: Replays | None = None,
+        connections: Connections | None = None,
     ) -> None:
         self.catalog = catalog
         self.endpoints = GlobalEndpoints(catalog)
@@ -39,6 +41,7 @@ class Access:
         self._organization = organization
         self._archives = archives
         self._replays = replays
+        self._connections = connections
 
     @property
     def archives(self) -> Archives:
@@ -49,6 +52,11 @@ class Access:
     def replays(self) -> Replays:
         assert self._replays is not None, "the hub serves replays"
         return self._replays
+
+    @property
+    def connections(self) -> Connections:
+        assert self._connections is not None, "the hub serves connections"
+        return self._connections
 
     def bus(self, caller: Caller, name: str | None, action: str) -> Bus:
         """The bus, for an action on the bus itself. Raises ResourceNotFoundException, AccessDeniedException."""

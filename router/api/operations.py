@@ -4,8 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from router.api import (
+    api_destinations,
     archives,
     buses,
+    connections,
     endpoints,
     event_sources,
     patterns,
@@ -19,6 +21,7 @@ from router.api.access import Access
 from router.archives import Archives
 from router.aws.service import Caller
 from router.catalog.catalog import Catalog
+from router.connections import Connections
 from router.sources.replay import Replays
 
 Operation = Callable[[Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -62,6 +65,17 @@ _ACTIONS: Mapping[str, _Action] = {
     "DescribeReplay": replays.describe_replay,
     "ListReplays": replays.list_replays,
     "CancelReplay": replays.cancel_replay,
+    "CreateConnection": connections.create_connection,
+    "UpdateConnection": connections.update_connection,
+    "DescribeConnection": connections.describe_connection,
+    "ListConnections": connections.list_connections,
+    "DeauthorizeConnection": connections.deauthorize_connection,
+    "DeleteConnection": connections.delete_connection,
+    "CreateApiDestination": api_destinations.create_api_destination,
+    "UpdateApiDestination": api_destinations.update_api_destination,
+    "DescribeApiDestination": api_destinations.describe_api_destination,
+    "ListApiDestinations": api_destinations.list_api_destinations,
+    "DeleteApiDestination": api_destinations.delete_api_destination,
     "TestEventPattern": patterns.test_event_pattern,
     "PutPermission": permissions.put_permission,
     "RemovePermission": permissions.remove_permission,
@@ -77,12 +91,13 @@ def operations(
     organization: Callable[[str], str | None] = lambda account: None,
     replays: Replays | None = None,
     archives: Archives | None = None,
+    connections: Connections | None = None,
 ) -> dict[str, Operation]:
     """Every action of the control plane. Requests come checked against the API's model.
 
     `organization` gives the organization that an account belongs to, for conditions on `aws:PrincipalOrgID`.
     """
-    access = Access(catalog, organization, archives=archives, replays=replays)
+    access = Access(catalog, organization, archives=archives, replays=replays, connections=connections)
     return {name: _bound(action, access) for name, action in _ACTIONS.items()}
 
 

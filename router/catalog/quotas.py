@@ -12,6 +12,9 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
     wildcard_rules_per_bus: int
     buses_per_location: int
     pattern_chars: int
+    connections_per_location: int = limits.CONNECTIONS_MAX
+    api_destinations_per_location: int = limits.API_DESTINATIONS_MAX
+    invocations_per_s: int = limits.INVOCATIONS_PER_S_MAX
 
 
 AWS = Quotas(
@@ -25,6 +28,9 @@ RAISED = Quotas(
     wildcard_rules_per_bus=limits.WILDCARD_RULES_PER_BUS_RAISED,
     buses_per_location=limits.BUSES_PER_LOCATION_RAISED,
     pattern_chars=limits.PATTERN_CHARS_RAISED,
+    connections_per_location=limits.CONNECTIONS_RAISED,
+    api_destinations_per_location=limits.API_DESTINATIONS_RAISED,
+    invocations_per_s=limits.INVOCATIONS_PER_S_RAISED,
 )
 
 

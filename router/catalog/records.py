@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from router.catalog.api_destinations import ApiDestination
 from router.catalog.archives import Archive
+from router.catalog.connections import Connection
 from router.catalog.endpoints import Endpoint
 from router.catalog.model import Bus, Rule, Thing
 from router.catalog.partners import EventSource, PartnerSource
@@ -19,7 +21,7 @@ _PAGE_ROWS = 1000
 BORN = b"hub\0born"
 """When the hub first started, in ms: the creation time of default buses."""
 
-KINDS: Sequence[type[Thing]] = (Archive, Endpoint, EventSource, PartnerSource, Replay)
+KINDS: Sequence[type[Thing]] = (ApiDestination, Archive, Connection, Endpoint, EventSource, PartnerSource, Replay)
 """Every kind of thing beside buses and rules; one more is one more line."""
 
 

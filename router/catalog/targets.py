@@ -85,10 +85,7 @@ def check(rule: Rule, target: Target, settings: Rules) -> None:
         if member in kind.refuses and value is not None:
             raise ValidationException(f"Parameter(s) {member} not supported for target: {target.id}.")
     if kind.name == "api_destination" and not settings.api_destination_exists(target.arn):
-        raise ValidationException(
-            f"Parameter {target.arn} is not valid. Reason: API destination does not exist: expected one that the hub "
-            "file declares."
-        )
+        raise ValidationException(f"Parameter {target.arn} is not valid. Reason: API destination does not exist.")
     _check_parameters(target, kind)
     compiled(target)
     if target.dead_letter_config is not None and target.dead_letter_config.arn:

@@ -80,6 +80,19 @@ def log_group_arn(loc: Location, name: str) -> str:
     return _arn("logs", loc, f"log-group:{name}")
 
 
+def connection_arn(loc: Location, name: str, uuid: str) -> str:
+    return _arn("events", loc, f"connection/{name}/{uuid}")
+
+
+def api_destination_arn(loc: Location, name: str, uuid: str) -> str:
+    return _arn("events", loc, f"api-destination/{name}/{uuid}")
+
+
+def connection_secret_arn(loc: Location, name: str, uuid: str, suffix: str) -> str:
+    """The secret that EventBridge keeps for a connection, in the owner's Secrets Manager (recorded)."""
+    return _arn("secretsmanager", loc, f"secret:events!connection/{name}/{uuid}-{suffix}")
+
+
 def bus_name(text: str) -> tuple[Location | None, str]:
     """The location and name that an `EventBusName` means: (None, name) for a bare name; raises `InvalidArn`."""
     if not text.startswith("arn:"):

@@ -3,7 +3,8 @@
 Promises: 5 s a request; 401, 407, 409, 429 and 5xx are retried and other answers but 2xx are not; redirects are not
 followed; a destination gets no more requests a second than its limit, what exceeds it waits here; plain HTTP goes to
 loopback only. Requests carry the headers that AWS sends, except that connections are kept alive. The connection's
-values win over the target's, and appear in no message, repr or log line.
+values win over the target's, and appear in no message, repr or log line. A delivery whose connection has no
+credentials now is tried again later: it goes out once the connection is mended.
 """
 
 import asyncio
@@ -16,14 +17,19 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from router import limits
-from router.config import ApiDestination, Connection, Hub, Parameter, is_loopback
-from router.core.arn import partition
-from router.core.event import Event, Location
+from router.catalog.api_destinations import ApiDestination
+from router.catalog.auth_parameters import AuthParameters, Parameter
+from router.catalog.connections import Connection
+from router.config import is_loopback
+from router.connections import Connections
+from router.core.event import Event
 from router.sinks import failures
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
-from router.sinks.http_client import HttpClient, HttpFault, Response
+from router.sinks.http_client import Clients, HttpFault, Response
+from router.sinks.oauth import Refused
 from router.sinks.parameters import BadParameter, value_of
-from router.world import World, uuid5
+from router.tokens import Token, Tokens
+from router.world import World
 
 _SENT_HEADERS = {
     "User-Agent": "Amazon/EventBridge/ApiDestinations",
@@ -72,70 +78,40 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _URL = re.compile(r"[\x21-\x7e]+")
 _RETRIED_STATUSES = (401, 407, 409, 429)
+_LIMITS_MIN = 10_000  # ours: rate limits of destinations that are gone are forgotten when there are twice as many
 _BURST_S = 0.1  # ours: how much of a second's requests may go at once
 
 
-class Destination:
-    """An API destination with its connection; holds secrets and shows none."""
+class Credentials(msgspec.Struct, frozen=True):
+    """What a connection adds to a request; `token` is the one among it, if there is one."""
 
-    __slots__ = ("_limit", "arn", "body", "headers", "method", "name", "query", "url")
-
-    def __init__(self, arn: str, declared: ApiDestination, connection: Connection) -> None:
-        parameters = connection.auth_parameters.invocation_http_parameters
-        self.arn = arn
-        self.name = declared.name
-        self.method = declared.http_method
-        self.url = declared.invocation_endpoint
-        self.headers = {p.key: p.value for p in parameters.header_parameters} | _credentials(connection)
-        self.query = _values(parameters.query_string_parameters)
-        self.body = {key: msgspec.Raw(msgspec.json.encode(v)) for key, v in _values(parameters.body_parameters).items()}
-        self._limit = RateLimit(declared.invocation_rate_limit_per_second)
+    headers: dict[str, str]
+    query: dict[str, str]
+    body: dict[str, msgspec.Raw]
+    token: Token | None = None
 
     def __repr__(self) -> str:
-        return f"<API destination {self.arn}>"
-
-    def wait_s(self, now: float) -> float:
-        """How long the next request has to wait for its turn; taken when asked for."""
-        return self._limit.wait_s(now)
+        return "<credentials>"
 
 
 def _values(parameters: Iterable[Parameter]) -> dict[str, str]:
     return {parameter.key: parameter.value for parameter in parameters}
 
 
-def _credentials(connection: Connection) -> dict[str, str]:
-    basic = connection.auth_parameters.basic_auth_parameters
-    key = connection.auth_parameters.api_key_auth_parameters
-    if connection.authorization_type == "BASIC" and basic is not None:
-        return {"Authorization": f"Basic {base64.b64encode(f'{basic.username}:{basic.password}'.encode()).decode()}"}
-    assert key is not None, "the hub file's connections are checked to have what their type needs"
-    return {key.api_key_name: key.api_key_value}
-
-
-class ApiDestinations:
-    """The hub file's API destinations by ARN. An ARN's last part, its UUID, may be left out."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._by_arn: dict[str, Destination] = {}
-        for resources in hub.resources:
-            location = Location(resources.account, resources.region)
-            connections = {connection.name: connection for connection in resources.connections}
-            for declared in resources.api_destinations:
-                arn = self.arn_of(location, declared.name)
-                destination = Destination(arn, declared, connections[declared.connection_name])
-                self._by_arn[arn] = destination
-                self._by_arn[arn.rpartition("/")[0]] = destination
-
-    def arn_of(self, location: Location, name: str) -> str:
-        """The ARN that a destination of this name has there: the same on every hub, so that it is known in advance."""
-        prefix = f"arn:{partition(location.region)}:events:{location.region}:{location.account}"
-        return f"{prefix}:api-destination/{name}/{uuid5('api-destination', f'{location}/{name}')}"
-
-    def exists(self, arn: str) -> bool:
-        return self.resolve(arn) is not None
-
-    def resolve(self, arn: str) -> Destination | None:
-        return self._by_arn.get(arn)
+def _credentials(parameters: AuthParameters, token: Token | None) -> Credentials:
+    added = parameters.invocation_http_parameters
+    body = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in _values(added.body_parameters).items()}
+    basic, key = parameters.basic_auth_parameters, parameters.api_key_auth_parameters
+    if basic is not None:
+        pair = base64.b64encode(f"{basic.username}:{basic.password}".encode()).decode()
+        authorization = {"Authorization": f"Basic {pair}"}
+    elif key is not None:
+        authorization = {key.api_key_name: key.api_key_value}
+    else:
+        assert token is not None, "connections are checked to have what their type needs"
+        authorization = {"Authorization": f"Bearer {token.value}"}
+    headers = {name: value for name, value in _values(added.header_parameters).items() if name not in authorization}
+    return Credentials(headers | authorization, _values(added.query_string_parameters), body, token)
 
 
 class RateLimit:
@@ -173,35 +149,65 @@ class ApiDestinationSink:
 
     def __init__(
         self,
-        destinations: ApiDestinations,
+        connections: Connections,
+        tokens: Tokens,
         *,
-        client: HttpClient,
+        clients: Clients,
         world: World,
         timeout_s: float = limits.API_DESTINATION_TIMEOUT_S,
     ) -> None:
-        self._destinations = destinations
-        self._client = client
+        self._connections = connections
+        self._tokens = tokens
+        self._clients = clients
         self._world = world
         self._timeout_s = timeout_s
+        self._limits: dict[str, tuple[int, RateLimit]] = {}
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
-        destination = self._destinations.resolve(attempts[0].target.arn)
-        if destination is None:
-            gone = Rejected("NO_RESOURCE", f"There is no API destination {attempts[0].target.arn}.")
-            return [gone] * len(attempts)
-        return list(await asyncio.gather(*(self._invoke(destination, attempt) for attempt in attempts)))
+        return list(await asyncio.gather(*(self._send(attempt) for attempt in attempts)))
 
-    async def _invoke(self, destination: Destination, attempt: Attempt) -> Outcome:
-        request = _request(destination, attempt)
+    async def _send(self, attempt: Attempt) -> Outcome:
+        destination = self._connections.destination(attempt.target.arn)
+        if destination is None:
+            return Rejected("NO_RESOURCE", f"There is no API destination {attempt.target.arn}.")
+        what = f"API destination {destination.name}"
+        connection = self._connections.connection(destination.connection_arn)
+        if connection is None:
+            return Retryable("CONNECTION_FAILURE", f"{what} is INACTIVE: its connection does not exist")
+        credentials = await self._credentials_of(connection)
+        if isinstance(credentials, str):
+            return Retryable("CONNECTION_FAILURE", f"{what}: connection {connection.name} is not usable: {credentials}")
+        request = _request(destination, attempt, credentials)
         if isinstance(request, Rejected):
             return request
-        if (wait_s := destination.wait_s(self._world.monotonic())) > 0:
+        response = await self._call(destination, request, what)
+        if not isinstance(response, Response):
+            return response
+        if credentials.token is None:
+            await self._connections.answered(connection, response.status)
+        elif response.status in (401, 407):
+            self._tokens.refused(connection, credentials.token)
+        return _outcome(response, what, self._world.now_ms())
+
+    async def _credentials_of(self, connection: Connection) -> Credentials | str:
+        """What the connection adds to a request, or why there is nothing."""
+        if not connection.sealed:
+            return connection.state_reason or connection.state
+        token = None
+        if connection.authorization_type == "OAUTH_CLIENT_CREDENTIALS":
+            given = await self._tokens.get(connection)
+            if isinstance(given, Refused):
+                return given.reason
+            token = given
+        return _credentials(self._connections.opened(connection), token)
+
+    async def _call(self, destination: ApiDestination, request: _Request, what: str) -> Response | Retryable | Rejected:
+        if (wait_s := self._limit(destination).wait_s(self._world.monotonic())) > 0:
             # Not a retry: AWS delays what exceeds the rate and does not count it as an attempt.
             await asyncio.sleep(wait_s)
-        what = f"API destination {destination.name}"
         try:
-            response = await self._client.request(
-                destination.method,
+            return await self._clients.of(destination.named).request(
+                destination.http_method,
                 request.url,
                 headers=request.headers,
                 body=request.body,
@@ -209,7 +215,15 @@ class ApiDestinationSink:
             )
         except HttpFault as fault:
             return failures.of_fault(fault, what)
-        return _outcome(response, what, self._world.now_ms())
+
+    def _limit(self, destination: ApiDestination) -> RateLimit:
+        rate = destination.invocation_rate_limit_per_second
+        known = self._limits.get(destination.arn)
+        if known is None or known[0] != rate:
+            if len(self._limits) >= 2 * _LIMITS_MIN:
+                self._limits = {arn: one for arn, one in self._limits.items() if self._connections.exists(arn)}
+            known = self._limits[destination.arn] = (rate, RateLimit(rate))
+        return known[1]
 
 
 def _outcome(response: Response, what: str, now_ms: int) -> Outcome:
@@ -227,7 +241,7 @@ def _outcome(response: Response, what: str, now_ms: int) -> Outcome:
     return Retryable(code, text, after_s)
 
 
-def _request(destination: Destination, attempt: Attempt) -> _Request | Rejected:
+def _request(destination: ApiDestination, attempt: Attempt, credentials: Credentials) -> _Request | Rejected:
     """The request for one delivery, or why there can be none."""
     given = attempt.target.http_parameters
     event = attempt.accepted.event
@@ -235,13 +249,28 @@ def _request(destination: Destination, attempt: Attempt) -> _Request | Rejected:
         path_values = [value_of(text, event) for text in given.path_parameter_values] if given else []
         target_headers = _dynamic(given.header_parameters, event) if given else {}
         target_query = _dynamic(given.query_string_parameters, event) if given else {}
+        _check_size(attempt.payload, credentials)
         return _Request(
-            _url(destination.url, path_values, target_query | destination.query),
-            _headers(target_headers, destination.headers),
-            _body(attempt.payload, destination.body),
+            _url(destination.invocation_endpoint, path_values, target_query | credentials.query),
+            _headers(target_headers, credentials.headers),
+            _body(attempt.payload, credentials.body),
         )
     except BadParameter as bad:
         return Rejected("INVALID_PARAMETER", f"API destination {destination.name}: {bad}")
+
+
+def _check_size(payload: bytes, credentials: Credentials) -> None:
+    """Where the connection adds parameters, they and the payload are 64 KB at most (API reference,
+    "ConnectionQueryStringParameter"); a payload to which nothing is added has the size of an event."""
+    if not credentials.query and not credentials.body:
+        return
+    size = len(payload) + sum(len(key) + len(value) for key, value in credentials.query.items())
+    size += sum(len(key) + len(bytes(value)) for key, value in credentials.body.items())
+    if size > limits.CONNECTION_PAYLOAD_BYTES_MAX:
+        raise BadParameter(
+            f"expected a payload of at most {limits.CONNECTION_PAYLOAD_BYTES_MAX} bytes with what the connection adds, "
+            f"got {size}"
+        )
 
 
 def _dynamic(parameters: Mapping[str, str], event: Event) -> dict[str, str]:

@@ -1,17 +1,19 @@
 """The outbound HTTP client that all sinks and sources share: one request, one answer or one typed fault.
 
 Promises: every request ends within its `timeout_s`; redirects are not followed, cookies not kept, bodies not
-decompressed, and an answer's body is cut off at a bound; connections are kept alive and bounded; addresses that only
-lead to a machine's own metadata (link-local ones) are never connected to, whatever name leads there. A fault's text
-never holds the URL, a header or a body, which may hold secrets. It knows nothing of AWS, targets or outcomes, and
-nothing outside this file knows which library makes the connections.
+decompressed, and an answer's body is cut off at a bound; connections are kept alive and bounded; the other side of an
+https URL must have a trusted certificate for its name; addresses that the client's policy does not allow, link-local
+ones always among them, are never connected to, whatever name leads there. A fault's text never holds the URL, a header
+or a body, which may hold secrets. It knows nothing of AWS, targets or outcomes, and nothing outside this file knows
+which library makes the connections.
 """
 
 import asyncio
 import errno
-import ipaddress
+import functools
 import os
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -19,6 +21,8 @@ import aiohttp
 import msgspec
 import yarl
 from aiohttp.abc import AbstractResolver
+
+from router.addresses import NAMED, Policy
 
 CONNECTIONS_MAX = 1024  # ours
 CONNECTIONS_PER_HOST_MAX = 128  # ours: one host that hangs cannot use up the connections of the others
@@ -50,6 +54,23 @@ class Response(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
+class UnusableCertificates(Exception):
+    """The file of certificates cannot be used; the text says why."""
+
+
+def trusting(ca_file: str | None) -> ssl.SSLContext:
+    """TLS with checked certificates: the system's authorities, and those in `ca_file`. Raises UnusableCertificates."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except ssl.SSLError:
+            raise UnusableCertificates(f"{ca_file} has no certificates in PEM") from None
+        except OSError as error:
+            raise UnusableCertificates(f"cannot read {ca_file}: {error.strerror}") from error
+    return context
+
+
 class HttpClient:
     """See the module's contract. Needs a running event loop at the first request; `close` ends all connections."""
 
@@ -59,10 +80,15 @@ class HttpClient:
         connections_max: int = CONNECTIONS_MAX,
         connections_per_host_max: int = CONNECTIONS_PER_HOST_MAX,
         resolver: AbstractResolver | None = None,
+        policy: Policy = NAMED,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`policy` is asked for every address that is connected to; `tls` has the certificates that are trusted."""
         self._connections_max = connections_max
         self._connections_per_host_max = connections_per_host_max
         self._resolver = resolver
+        self._policy = policy
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
 
     async def request(
@@ -113,7 +139,8 @@ class HttpClient:
             limit=self._connections_max,
             limit_per_host=self._connections_per_host_max,
             resolver=self._resolver,
-            socket_factory=_socket,
+            socket_factory=functools.partial(_socket, self._policy),
+            ssl=self._tls or True,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -123,6 +150,17 @@ class HttpClient:
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
         return self._session
+
+
+class Clients(msgspec.Struct, frozen=True):
+    """`named` calls what the hub file names, `guarded` what the API's callers name. They share no connection: what one
+    may not call is not reached over what the other has open."""
+
+    named: HttpClient
+    guarded: HttpClient
+
+    def of(self, named: bool) -> HttpClient:
+        return self.named if named else self.guarded
 
 
 async def _bounded(content: aiohttp.StreamReader, bytes_max: int) -> tuple[bytes, bool]:
@@ -138,33 +176,20 @@ async def _bounded(content: aiohttp.StreamReader, bytes_max: int) -> tuple[bytes
     return b"".join(parts), False
 
 
-_FORBIDDEN = (
-    ipaddress.ip_network("169.254.0.0/16"),
-    ipaddress.ip_network("fe80::/10"),
-    ipaddress.ip_network("fd00:ec2::/32"),  # AWS's instance metadata over IPv6
-)
-
-
 class _Forbidden(OSError):
-    """The address only leads to a machine's own metadata."""
+    """The address may not be called; `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.EACCES, "the address may not be called")
+        self.reason = reason
 
 
-def _is_forbidden(address: str) -> bool:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        # IPv4 in IPv6's clothes: ::ffff:169.254.169.254, 64:ff9b::a9fe:a9fe, ::169.254.169.254.
-        if ip.ipv4_mapped or int(ip) >> 32 in (0, 0x64FF9B << 64):
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        elif ip.sixtofour:
-            ip = ip.sixtofour
-    return any(ip in network for network in _FORBIDDEN)
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
+def _socket(policy: Policy, address: tuple[Any, ...]) -> socket.socket:
     """The socket for one resolved address: every connection passes here, so that no name gets around the check."""
     family, kind, protocol, _, where = address
-    if _is_forbidden(where[0]):
-        raise _Forbidden(errno.EACCES, "a link-local address is never called")
+    refusal = policy.refusal(where[0])
+    if refusal is not None:
+        raise _Forbidden(refusal)
     return socket.socket(family, kind, protocol)
 
 
@@ -180,7 +205,7 @@ def _fault(error: Exception) -> HttpFault:
         return HttpFault("tls", "the TLS handshake failed or the certificate is not trusted")
     if isinstance(error, aiohttp.ClientConnectorError):
         if isinstance(error.os_error, _Forbidden):
-            return HttpFault("forbidden", "the host's address is link-local, which is never called")
+            return HttpFault("forbidden", error.os_error.reason)
         return HttpFault("connect", _reason(error.os_error))
     if isinstance(error, aiohttp.InvalidURL | ValueError):
         return HttpFault("invalid", "the URL or a header is not well-formed")

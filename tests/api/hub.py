@@ -20,6 +20,7 @@ from router.sources.outcome import Refused, Taken
 from router.sources.replay import Replays
 from router.store.base import Batch
 from tests.catalog.hub import HERE, OTHER, running
+from tests.connections import connections_of
 
 ME = Caller(HERE.account, HERE.region)
 THEM = Caller(OTHER.account, OTHER.region)
@@ -45,7 +46,14 @@ class Api:
             metrics=metrics,
             state_s_min=0.0,
         )
-        control = operations(catalog, organization=ORGANIZATIONS.get, archives=self.archives, replays=self.replays)
+        self.connections = connections_of(catalog, world)
+        control = operations(
+            catalog,
+            organization=ORGANIZATIONS.get,
+            archives=self.archives,
+            replays=self.replays,
+            connections=self.connections,
+        )
         self._service = Service("events", control)
 
     async def _accept(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:

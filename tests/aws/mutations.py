@@ -47,7 +47,42 @@ POLICY = {
 }
 _TRANSFORMER = {"InputPathsMap": {"a": "$.detail.a[0]"}, "InputTemplate": '{"a": <a>, "b": <aws.events.rule-arn>}'}
 _ENTRY = {"Source": "orders", "DetailType": "t", "Detail": json.dumps(EVENT["detail"]), "Time": 1_795_476_896.5}
+_ADDED = {
+    "HeaderParameters": [{"Key": "h", "Value": "v", "IsValueSecret": True}],
+    "QueryStringParameters": [{"Key": "q", "Value": "v"}],
+    "BodyParameters": [{"Key": "b", "Value": "v", "IsValueSecret": False}],
+}
+_OAUTH = {
+    "ClientParameters": {"ClientID": "c", "ClientSecret": "s"},
+    "AuthorizationEndpoint": "https://login.example.com/token",
+    "HttpMethod": "POST",
+    "OAuthHttpParameters": _ADDED,
+}
+_AUTHORIZATIONS: list[dict[str, Any]] = [
+    {"AuthorizationType": "BASIC", "AuthParameters": {"BasicAuthParameters": {"Username": "u", "Password": "p"}}},
+    {
+        "AuthorizationType": "API_KEY",
+        "AuthParameters": {
+            "ApiKeyAuthParameters": {"ApiKeyName": "X-Key", "ApiKeyValue": "v"},
+            "InvocationHttpParameters": _ADDED,
+        },
+    },
+    {"AuthorizationType": "OAUTH_CLIENT_CREDENTIALS", "AuthParameters": {"OAuthParameters": _OAUTH}},
+]
+CONNECTION = f"{EVENTS}:connection/kept/u-1"
+_DESTINATION = {"ConnectionArn": CONNECTION, "InvocationEndpoint": "https://example.com/*", "HttpMethod": "POST"}
 RIGHT: dict[str, list[dict[str, Any]]] = {
+    "CreateConnection": [{"Name": "c", "Description": "d", **one} for one in _AUTHORIZATIONS],
+    "UpdateConnection": [{"Name": "kept", "Description": "d"}, *({"Name": "kept", **one} for one in _AUTHORIZATIONS)],
+    "DescribeConnection": [{"Name": "kept"}],
+    "ListConnections": [{"NamePrefix": "k", "ConnectionState": "AUTHORIZED", "Limit": 1}],
+    "DeauthorizeConnection": [{"Name": "kept"}],
+    "DeleteConnection": [{"Name": "c"}],
+    "CreateApiDestination": [{"Name": "d", "InvocationRateLimitPerSecond": 7, **_DESTINATION}],
+    "UpdateApiDestination": [{"Name": "kept", "Description": "d", **_DESTINATION}],
+    "DescribeApiDestination": [{"Name": "kept"}],
+    "ListApiDestinations": [{"ConnectionArn": CONNECTION, "Limit": 1}, {"NamePrefix": "k"}],
+    "DeleteApiDestination": [{"Name": "d"}],
     "CreateEventBus": [{"Name": "new", "Description": "d", "Tags": [{"Key": "k", "Value": "v"}]}],
     "DeleteEventBus": [{"Name": "new"}],
     "DescribeEventBus": [{"Name": BUS}, {}],

@@ -8,6 +8,7 @@ from router.api.put_events import PutEvents
 from router.aws.service import Service
 from router.core.policy import Decision
 from router.sources.intake import Intake
+from tests.connections import connections_of
 from tests.pipeline.hub import Hub, ScriptedSink, running
 from tests.pipeline.memory_store import MemoryStore
 
@@ -25,7 +26,11 @@ async def serving() -> AsyncIterator[tuple[Hub, Service]]:
             put_events_bytes_max=1 << 20,
         )
         put_events = PutEvents(intake, lambda body: service.read("PutEvents", body))
-        service = Service(
-            "events", operations(hub.catalog, archives=hub.archives, replays=hub.replays), {"PutEvents": put_events}
+        control = operations(
+            hub.catalog,
+            archives=hub.archives,
+            replays=hub.replays,
+            connections=connections_of(hub.catalog, hub.world),
         )
+        service = Service("events", control, {"PutEvents": put_events})
         yield hub, service

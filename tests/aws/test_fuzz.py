@@ -14,14 +14,21 @@ import pytest
 from router.aws.model import load_model, operation_names
 from router.aws.service import Caller, Service, error_body
 from router.aws.validate import read_input, violations_text
+from router.catalog.api_destinations import ApiDestination
 from router.catalog.catalog import Catalog
+from router.catalog.connections import Fresh, New, created
+from router.catalog.state import Changes
 from router.errors import ApiError, SerializationException
+from router.secrets import Secrets
+from router.world import RealWorld
 from tests.aws.model_walk import OPERATIONS
-from tests.aws.mutations import POLICY, RIGHT, request
+from tests.aws.mutations import CONNECTION, EVENTS, POLICY, RIGHT, request
 from tests.aws.service import serving
+from tests.connections import KEY
 from tests.pipeline.hub import HERE, OTHER
 
 MODEL = load_model("events", operation_names("events"))
+BASIC = {"BasicAuthParameters": {"Username": "u", "Password": "p"}}
 CALLERS = (Caller(HERE.account, HERE.region), Caller(OTHER.account, OTHER.region))
 ROUNDS = 1000
 """How often each operation is called in `make test`."""
@@ -66,6 +73,22 @@ async def prepare(catalog: Catalog) -> None:
     await catalog.create_bus(HERE, "orders")
     await catalog.put_rule(HERE, "orders", "r", created_by=HERE.account, event_pattern='{"source":["orders"]}')
     await catalog.put_policy(HERE, "orders", json.dumps(POLICY))
+    new = New(location=HERE, name="kept", authorization_type="BASIC", auth=BASIC)
+    secrets = Secrets([KEY], RealWorld())
+    connection = created(new, Fresh(1, CONNECTION.rpartition("/")[2], "s-1", "suffix"), secrets)
+    arn = f"{EVENTS}:api-destination/kept/u-1"
+    destination = ApiDestination(
+        name="kept",
+        location=HERE,
+        arn=arn,
+        connection_arn=CONNECTION,
+        invocation_endpoint="https://x.example/",
+        http_method="POST",
+        created_ms=1,
+        modified_ms=1,
+    )
+    async with catalog.changing() as change:
+        await change.commit(Changes(things=(connection, destination)))
 
 
 async def play(seeds: range) -> Counter[tuple[str, str]]:

@@ -234,8 +234,7 @@ def test_a_bus_in_another_region_and_account_is_a_target() -> None:
         ({"Arn": BUS, "RoleArn": QUEUE}, NOT_AN_ARN.format(QUEUE)),
         (
             {"Arn": PREFIX + "api-destination/unknown/1", "RoleArn": ROLE},
-            f"Parameter {PREFIX}api-destination/unknown/1 is not valid. Reason: API destination does not exist: "
-            "expected one that the hub file declares.",
+            f"Parameter {PREFIX}api-destination/unknown/1 is not valid. Reason: API destination does not exist.",
         ),
         (
             {"Arn": QUEUE, "DeadLetterConfig": {"Arn": KINDS["sns"]}},

@@ -2,7 +2,19 @@
 
 import pytest
 
-from router.core.arn import Arn, InvalidArn, bus_arn, bus_name, log_group_arn, parse, queue_arn, rule_arn
+from router.core.arn import (
+    Arn,
+    InvalidArn,
+    api_destination_arn,
+    bus_arn,
+    bus_name,
+    connection_arn,
+    connection_secret_arn,
+    log_group_arn,
+    parse,
+    queue_arn,
+    rule_arn,
+)
 from router.core.event import Location
 
 HERE = Location("111111111111", "us-east-1")
@@ -93,3 +105,13 @@ def test_bus_is_named_by_name_or_arn(text: str, expected: tuple[Location | None,
 def test_what_names_no_bus_is_refused(text: str) -> None:
     with pytest.raises(InvalidArn):
         bus_name(text)
+
+
+def test_arns_of_connections_and_api_destinations_end_in_a_uuid() -> None:
+    assert connection_arn(HERE, "pager", "u-1") == "arn:aws:events:us-east-1:111111111111:connection/pager/u-1"
+    assert (
+        api_destination_arn(HERE, "pager", "u-1") == "arn:aws:events:us-east-1:111111111111:api-destination/pager/u-1"
+    )
+    assert connection_secret_arn(Location("111111111111", "cn-north-1"), "pager", "u-1", "AbCdEf") == (
+        "arn:aws-cn:secretsmanager:cn-north-1:111111111111:secret:events!connection/pager/u-1-AbCdEf"
+    )

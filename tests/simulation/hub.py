@@ -16,20 +16,25 @@ import anyio
 import anyio.abc
 
 from router import limits
-from router.catalog import quotas
+from router.addresses import NAMED
+from router.catalog import declared_connections, quotas
 from router.catalog.catalog import Catalog
+from router.connections import Connections
 from router.core.pace import PaceSettings, Probing
 from router.dead_letters import DeadLetters
 from router.metrics import Metrics
 from router.pipeline import Incoming, Pipeline, Settings
+from router.secrets import Secrets
 from router.simulator.inboxes import Inboxes
-from router.sinks.api_destination import ApiDestinations, ApiDestinationSink
+from router.sinks.api_destination import ApiDestinationSink
 from router.sinks.base import Attempt, Delivered, Outcome, Retryable, Sink
 from router.sinks.event_bus import EventBusSink
+from router.sinks.http_client import Clients
 from router.sinks.inbox import inbox_sinks
 from router.sinks.table import SinkTable
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch, StoreError
+from router.tokens import Tokens
 from router.trace import Trace
 from tests.simulation import scenario
 from tests.simulation.clock import SimulatedLoop
@@ -185,8 +190,10 @@ class Process:
             world,
             quotas=quotas.RAISED,
             location_exists=scenario.LOCATIONS.__contains__,
-            api_destination_exists=ApiDestinations(scenario.HUB).exists,
+            api_destination_exists=lambda arn: self.connections.exists(arn),
         )
+        self._secrets = Secrets([bytes(32)], world)
+        self.connections = Connections(self.catalog, self._secrets, world, policy=NAMED)
         self.trace = Trace(store, world, age_s_max=30 * 86_400, bytes_max=1 << 30)
         self.dead_letters = DeadLetters(
             store,
@@ -225,7 +232,9 @@ class Process:
             self.world,
         )
         self._hops = hops
-        destinations = ApiDestinationSink(ApiDestinations(scenario.HUB), client=Targets(weathers), world=self.world)
+        clients = Clients(named=Targets(weathers), guarded=Targets(weathers))
+        tokens = Tokens(self.connections, clients, self.world)
+        destinations = ApiDestinationSink(self.connections, tokens, clients=clients, world=self.world)
         functions = ScriptedSink(weathers["function"], kind="lambda", concurrency=2)
         letters = ScriptedSink(weathers["letters"], kind="sqs", concurrency=1)
         return SinkTable(
@@ -245,8 +254,17 @@ class Process:
         """As the daemon does before it delivers."""
         self.inboxes.load()
         self.catalog.load()
+        self._declare()
         self.dead_letters.load()
         self.catalog.prepare()
+
+    def _declare(self) -> None:
+        """The hub file's connections and API destinations, which are the same at every start and so need no commit."""
+        things = self.catalog.things
+        changes, _ = declared_connections.plan(
+            scenario.HUB.resources, things, quotas=quotas.RAISED, sealing=self._secrets, now_ms=self.world.now_ms()
+        )
+        things.apply(changes.things, changes.gone_things)
 
     async def configure(self) -> None:
         """What the first process sets up."""

@@ -10,13 +10,13 @@ from functools import cached_property
 
 import msgspec
 
+from router.catalog.declared_connections import destination_arn
 from router.catalog.model import DeadLetterConfig, RetryPolicy, Target
 from router.config import Hub, parse
 from router.core import retry
 from router.core.arn import bus_arn, queue_arn, rule_arn
 from router.core.event import Event, Location
 from router.pipeline import Incoming
-from router.sinks.api_destination import ApiDestinations
 
 HERE = Location("111111111111", "us-east-1")
 OTHER = Location("222222222222", "us-east-1")
@@ -128,7 +128,7 @@ def _hub() -> Hub:
 
 
 HUB = _hub()
-_DESTINATION_ARNS = {name: ApiDestinations(HUB).arn_of(HERE, name) for name in _DESTINATIONS}
+_DESTINATION_ARNS = {name: destination_arn(HERE, name) for name in _DESTINATIONS}
 
 
 def _target(
