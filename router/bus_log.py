@@ -249,7 +249,8 @@ def _draft(text: bytes, event_id: str, at_ms: int) -> Draft:
 
 
 def _is_service(event: Event) -> bool:
-    return event.source.startswith("aws.")
+    """Whether an AWS service sent it; what partners send is always told."""
+    return event.source.startswith("aws.") and not event.source.startswith("aws.partner/")
 
 
 def _event_details(logging: Logging, item: Arrival) -> dict[str, Any]:
