@@ -18,7 +18,7 @@ from loadtest.report import report
 _CONNECTIONS = 16
 
 
-def settings(rules: int, level: str) -> dict[str, Any]:
+def settings(rules: int, level: str = "OFF") -> dict[str, Any]:
     """A hub with one queue and `rules` rules, of which one matches the events; `level` is that of the bus's log."""
     target = {"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}
     return {

@@ -249,8 +249,8 @@ def _draft(text: bytes, event_id: str, at_ms: int) -> Draft:
 
 
 def _is_service(event: Event) -> bool:
-    """Whether an AWS service sent it; what partners send is always told."""
-    return event.source.startswith("aws.") and not event.source.startswith("aws.partner/")
+    """Whether an AWS service sent it. What partners send and what is replayed is always told."""
+    return event.source.startswith("aws.") and not event.source.startswith("aws.partner/") and event.replay_name is None
 
 
 def _event_details(logging: Logging, item: Arrival) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from router.retries import AgedOut, Retries, aged_out, over, retry_policy
 from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.table import SinkTable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
-from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, commit, key64
 from router.trace import Planned, Settled, Trace, planned, untraced
 from router.world import World
 
@@ -273,16 +273,7 @@ class Pipeline:
         return None
 
     async def _commit(self, batch: Batch) -> None:
-        if batch.ops or batch.besides is not None:
-            try:
-                await self._store.commit(batch)
-            except StoreError:
-                if batch.ops:
-                    raise  # otherwise only what is written besides is lost
-            else:
-                return
-        for callback in batch.callbacks:
-            callback()
+        await commit(self._store, batch)
 
     # deliver
 

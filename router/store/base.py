@@ -150,6 +150,21 @@ class Store(Protocol):
         ...
 
 
+async def commit(store: Store, batch: Batch) -> None:
+    """Commit a batch that may hold nothing, which is done at once. One that holds nothing but what is besides is done
+    also when that cannot be written. Raises StoreError."""
+    if batch.ops or batch.besides is not None:
+        try:
+            await store.commit(batch)
+        except StoreError:
+            if batch.ops:
+                raise
+        else:
+            return
+    for callback in batch.callbacks:
+        callback()
+
+
 def counters(row: bytes | None) -> list[int]:
     """The numbers of a row that `Batch.add` adds to; none where there is no row."""
     return [int.from_bytes(row[start : start + 8], "big") for start in range(0, len(row), 8)] if row else []

@@ -429,6 +429,27 @@ async def test_managed_rules_are_not_told_of_nor_events_that_match_only_them(hub
     assert "rule/managed" not in json.dumps(records(hub))
 
 
+async def test_what_only_an_archive_takes_is_told_when_it_is_replayed(hub: Hub) -> None:
+    await log(hub, "INFO")
+    await hub.archive()
+    await hub.accept("e1")
+    await hub.accept("e2", source="aws.ec2")
+    assert records(hub) == []
+    replayed = incoming("e3", source="aws.ec2")
+    item = msgspec.structs.replace(replayed, event=msgspec.structs.replace(replayed.event, replay_name="again"))
+    await hub.pipeline.accept([item, incoming("e4", source="aws.partner/shop/x")])
+    assert [(record["event_id"], record["message_type"]) for record in records(hub)] == [
+        ("e3", "EVENT_INGEST_SUCCESS"),
+        ("e3", "NO_STANDARD_RULES_MATCHED"),
+    ]
+
+
+async def test_a_partners_event_that_matches_nothing_is_told(hub: Hub) -> None:
+    await log(hub, "INFO")
+    await hub.accept("e1", source="aws.partner/shop/x")
+    assert types(records(hub)) == ["EVENT_INGEST_SUCCESS", "NO_STANDARD_RULES_MATCHED"]
+
+
 async def test_an_event_that_its_bus_refuses_is_told_with_the_reason(hub: Hub, store: MemoryStore) -> None:
     await log(hub)
     assert await hub.accept("bad", detail="[]") == [MALFORMED_DETAIL]
