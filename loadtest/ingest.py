@@ -1,6 +1,6 @@
 """PutEvents through 100 rules, one of which matches, into an SQS inbox: accepted durably and delivered.
 
-    python -m loadtest.ingest [--events 40000] [--runs 5] [--rules 100]
+    python -m loadtest.ingest [--events 40000] [--runs 5] [--rules 100] [--log TRACE]
 
 Client and hub share the machine. Reports medians, and writes them to loadtest/results/ingest.json.
 """
@@ -18,8 +18,8 @@ from loadtest.report import report
 _CONNECTIONS = 16
 
 
-def settings(rules: int) -> dict[str, Any]:
-    """A hub with one queue and `rules` rules, of which one matches the events."""
+def settings(rules: int, level: str = "OFF") -> dict[str, Any]:
+    """A hub with one queue and `rules` rules, of which one matches the events; `level` is that of the bus's log."""
     target = {"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}
     return {
         "inboxes": {"messages_max": 10_000_000},
@@ -28,6 +28,7 @@ def settings(rules: int) -> dict[str, Any]:
                 "account": ACCOUNT,
                 "region": REGION,
                 "queues": [{"QueueName": "events"}],
+                "buses": [{"Name": "default", "LogConfig": {"Level": level}}] if level != "OFF" else [],
                 "rules": [
                     {
                         "Name": f"rule-{number}",
@@ -93,9 +94,9 @@ async def delivered(port: int, events: int) -> None:
     raise RuntimeError("not all events were delivered within 60 s")
 
 
-def one_run(events: int, rules: int) -> dict[str, float]:
+def one_run(events: int, rules: int, level: str) -> dict[str, float]:
     """One fresh hub: the figures of a run."""
-    with Hub(settings(rules)) as hub:
+    with Hub(settings(rules, level)) as hub:
         time.sleep(1.0)
         idle_mb = hub.anonymous_mb()
         asyncio.run(load(hub.port, 2000))
@@ -124,12 +125,13 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=40_000, help="events a run (default 40000)")
     arguments.add_argument("--runs", type=int, default=5, help="runs, each with a fresh hub (default 5)")
     arguments.add_argument("--rules", type=int, default=100, help="rules on the bus, one of which matches")
+    arguments.add_argument("--log", default="OFF", help="level of the bus's log: OFF (default), ERROR, INFO or TRACE")
     chosen = arguments.parse_args()
     runs = []
     for number in range(chosen.runs):
-        runs.append(one_run(chosen.events, chosen.rules))
+        runs.append(one_run(chosen.events, chosen.rules, chosen.log))
         print(f"run {number + 1} of {chosen.runs}: {runs[-1]['delivered_per_s']:,} delivered a second", flush=True)
-    report("ingest", f"{chosen.events} events each, {chosen.rules} rules, one matches", runs)
+    report("ingest", f"{chosen.events} events each, {chosen.rules} rules, one matches, log {chosen.log}", runs)
 
 
 if __name__ == "__main__":

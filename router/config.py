@@ -22,7 +22,7 @@ import yaml
 from router import addresses, limits
 from router.catalog.api_destinations import HttpMethod
 from router.catalog.auth_parameters import AuthorizationType, AuthParameters
-from router.catalog.model import RuleState, Target
+from router.catalog.model import DeadLetterConfig, LogConfig, RuleState, Target
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
 from router.core.pace import PaceSettings, Probing, TargetLimits
@@ -181,6 +181,9 @@ class DeclaredBus(_Strict, frozen=True, kw_only=True, rename="pascal"):
     name: Name
     description: str | None = None
     policy: dict[str, Any] | str | None = None
+    kms_key_identifier: Annotated[str, msgspec.Meta(max_length=2048)] | None = None
+    dead_letter_config: DeadLetterConfig | None = None
+    log_config: LogConfig | None = None
     tags: dict[str, str] = {}
 
 

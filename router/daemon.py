@@ -30,6 +30,7 @@ from router.archive_rows import ArchiveRows
 from router.archives import Archives
 from router.aws.service import Service, Services
 from router.aws.sigv4 import Authenticator, Key
+from router.bus_log import BusLog
 from router.catalog import quotas
 from router.catalog.catalog import Catalog
 from router.catalog.declared import Report
@@ -242,6 +243,11 @@ class _Parts:
         policy = Policy(loopback=hub.auth.mode == "none", allow=tuple(hub.destinations.networks()))
         self._clients = Clients(named=self._client, guarded=HttpClient(policy=policy, tls=tls))
         self._sources: list[SqsSource] = []
+        endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
+
+        def logs_leave(location: Location) -> bool:
+            return endpoints.has("logs", location.account, location.region)
+
         self.catalog = Catalog(
             store,
             world,
@@ -249,11 +255,11 @@ class _Parts:
             location_exists=self._locations.__contains__,
             api_destination_exists=lambda arn: self.connections.exists(arn),
             cross_region_targets=hub.cross_region_targets == "allow",
+            logs_leave=logs_leave,
         )
         self.archives = Archives(self.catalog, ArchiveRows(store, metrics), world)
         self.connections = Connections(self.catalog, _secrets(hub, world), world, policy=policy)
         self._tokens = Tokens(self.connections, self._clients, world)
-        endpoints = Endpoints(hub.endpoints, client=self._client, world=world)
         self._trace = Trace(
             store,
             world,
@@ -298,6 +304,7 @@ class _Parts:
             trace=self._trace,
             paces=hub.paces(),
             archive=self.archives.rows,
+            bus_log=BusLog(self.catalog, self.inboxes, metrics, logs_leave=logs_leave),
         )
         self.replays = Replays(
             catalog=self.catalog,

@@ -51,6 +51,8 @@ class BusCounters:
     unmatched: int = 0
     withheld: int = 0
     refused: int = 0
+    log_records: int = 0
+    log_records_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -210,6 +212,8 @@ class Metrics:
             ("events_unmatched", "Accepted events that no rule matched.", lambda c: c.unmatched),
             ("events_withheld", "CloudTrail records that no trail of the location logs.", lambda c: c.withheld),
             ("events_refused", "Entries refused.", lambda c: c.refused),
+            ("bus_log_records", "Records written into a bus's log.", lambda c: c.log_records),
+            ("bus_log_records_lost", "Records that a bus's log had no room for.", lambda c: c.log_records_lost),
         )
         for name, text, read in rows_of:
             family = CounterMetricFamily(f"crossbus_{name}", text, labels=["account", "region", "bus"])

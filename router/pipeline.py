@@ -19,6 +19,7 @@ import msgspec
 
 from router import archive_rows, limits, log
 from router.archive_rows import ArchiveRows, Tally
+from router.bus_log import BusLog
 from router.catalog import kinds
 from router.catalog.catalog import Catalog
 from router.catalog.model import Target
@@ -38,7 +39,7 @@ from router.retries import AgedOut, Retries, aged_out, over, retry_policy
 from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.table import SinkTable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
-from router.store.base import Batch, Store, StoreError, StoreFull, Table, key64
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, commit, key64
 from router.trace import Planned, Settled, Trace, planned, untraced
 from router.world import World
 
@@ -83,6 +84,7 @@ class Pipeline:
         trace: Trace | None = None,
         paces: PaceSettings | None = None,
         archive: ArchiveRows | None = None,
+        bus_log: BusLog | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -92,6 +94,7 @@ class Pipeline:
         self._settings = settings
         self._trace = trace or untraced(store, world)
         self._archive = archive or ArchiveRows(store, metrics)
+        self._bus_log = bus_log
         self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
         self._retries = Retries(lanes=self.lanes, dead_letters=dead_letters, world=world)
         self._pacing = Pacing(self.lanes, world, paces)
@@ -164,6 +167,8 @@ class Pipeline:
         if archived:
             self._archive.count(batch, archived)
         self._trace.planned(batch, now_ms, traced)
+        if self._bus_log is not None:
+            self._bus_log.planned(batch, now_ms, incoming=incoming, outcomes=outcomes, matched=tallies)
         batch.then(lambda: self._accepted(tallies, offers))
         return outcomes
 
@@ -268,11 +273,7 @@ class Pipeline:
         return None
 
     async def _commit(self, batch: Batch) -> None:
-        if batch.ops:
-            await self._store.commit(batch)
-        else:
-            for callback in batch.callbacks:
-                callback()
+        await commit(self._store, batch)
 
     # deliver
 
@@ -497,6 +498,8 @@ class Pipeline:
             else:
                 parked.append((delivery, due_ms))
         self._trace.settled(batch, now_ms, traced)
+        if self._bus_log is not None:
+            self._bus_log.settled(batch, now_ms, lane=lane.name, target=target, tried=tried, told=traced)
         batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
         local = any(isinstance(outcome, Delivered) and outcome.effects is not None for _, _, outcome in tried)
         while True:

@@ -1,4 +1,4 @@
-"""CreateEventBus, DeleteEventBus, DescribeEventBus, ListEventBuses."""
+"""CreateEventBus, UpdateEventBus, DeleteEventBus, DescribeEventBus, ListEventBuses."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from router.api.access import Access
 from router.api.pages import page
 from router.aws.service import Caller
 from router.catalog import tags
+from router.catalog.buses import DEFAULT
 from router.catalog.model import Bus
 from router.core.event import Location
 
@@ -18,11 +19,20 @@ async def create_event_bus(access: Access, caller: Caller, request: dict[str, An
         request["Name"],
         description=request.get("Description"),
         tags_given=tags.from_request(request.get("Tags") or ()),
-        attributes={name: request[name] for name in _ATTRIBUTES if request.get(name) is not None},
+        attributes=_attributes(request),
         event_source=request.get("EventSourceName"),
     )
-    answer = {"EventBusArn": bus.arn, **bus.attributes}
-    return answer if bus.description is None else {**answer, "Description": bus.description}
+    return {"EventBusArn": bus.arn, **_shown(bus)}
+
+
+async def update_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
+    bus = await access.catalog.update_bus(
+        Location(caller.account, caller.region),
+        request.get("Name", DEFAULT),
+        description=request.get("Description"),
+        attributes=_attributes(request),
+    )
+    return {"Arn": bus.arn, "Name": bus.name, **_shown(bus)}
 
 
 async def delete_event_bus(access: Access, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +50,14 @@ async def list_event_buses(access: Access, caller: Caller, request: dict[str, An
     names, more = page(access.catalog.bus_names(location), request, "ListEventBuses", str(location))
     found = [access.catalog.bus(location, name) for name in names]
     return {"EventBuses": [_item(bus) for bus in found if bus is not None], **more}
+
+
+def _attributes(request: dict[str, Any]) -> dict[str, Any]:
+    return {name: request[name] for name in _ATTRIBUTES if request.get(name) is not None}
+
+
+def _shown(bus: Bus) -> dict[str, Any]:
+    return bus.attributes if bus.description is None else {**bus.attributes, "Description": bus.description}
 
 
 def _item(bus: Bus) -> dict[str, Any]:

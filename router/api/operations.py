@@ -29,6 +29,7 @@ _Action = Callable[[Access, Caller, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 _ACTIONS: Mapping[str, _Action] = {
     "CreateEventBus": buses.create_event_bus,
+    "UpdateEventBus": buses.update_event_bus,
     "DeleteEventBus": buses.delete_event_bus,
     "DescribeEventBus": buses.describe_event_bus,
     "ListEventBuses": buses.list_event_buses,

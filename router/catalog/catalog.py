@@ -27,6 +27,7 @@ from router.catalog.tags import LIMIT_EXCEEDED
 from router.catalog.things import Things
 from router.config import Resources
 from router.core.arn import bus_arn, rule_arn
+from router.core.bus_log import Logging
 from router.core.event import Location
 from router.core.pattern import InvalidPattern, Pattern, parse
 from router.errors import (
@@ -52,12 +53,15 @@ class Catalog:
         location_exists: Callable[[Location], bool],
         api_destination_exists: Callable[[str], bool] = lambda arn: False,
         cross_region_targets: bool = False,
+        logs_leave: Callable[[Location], bool] = lambda location: False,
     ) -> None:
-        """`location_exists` is asked once for each location that turns out to exist; it may create it."""
+        """`location_exists` is asked once for each location that turns out to exist; it may create it. `logs_leave`:
+        whether a location's log groups are at an endpoint."""
         self._store = store
         self.world = world
         """For those who change things of their own (`changing`)."""
         self.quotas = quotas
+        self._logs_leave = logs_leave
         self._target_rules = targets.Rules(cross_region_targets, api_destination_exists)
         self._state = CatalogState(location_exists, world.now_ms())
         self._born_stored = False
@@ -106,6 +110,11 @@ class Catalog:
     def route(self, location: Location, bus: str) -> Route | None:
         """What the data path needs of a bus; None for a bus that does not exist."""
         return self._state.route(location, bus)
+
+    @property
+    def logs(self) -> Mapping[tuple[Location, str], Logging]:
+        """The buses that write a log. Do not change it, do not keep it."""
+        return self._state.logs
 
     def compiled_target(self, rule_arn: str, target_id: str) -> RoutedTarget | None:
         """The target as it is configured now, whatever the state of its rule; None when it is gone."""
@@ -180,10 +189,24 @@ class Catalog:
                 created_ms=now_ms,
                 modified_ms=now_ms,
                 tags=tags.merged({}, tags_given or {}),
-                attributes=buses.check_attributes(attributes or {}, location),
+                attributes=buses.checked_attributes(attributes or {}, location, logs_leave=self._logs_leave(location)),
             )
             await self._commit(Changes(buses=(bus,), things=beside))
             return bus
+
+    async def update_bus(
+        self, location: Location, name: str, *, description: str | None, attributes: Mapping[str, Any]
+    ) -> Bus:
+        """What is None or not among the attributes stays, what is empty goes."""
+        async with self._changing:
+            old = self._entry(location, name).bus
+            return await self._replace_bus(
+                old,
+                description=old.description if description is None else description or None,
+                attributes=buses.merged_attributes(
+                    old.attributes, attributes, location, logs_leave=self._logs_leave(location)
+                ),
+            )
 
     async def delete_bus(self, location: Location, name: str) -> None:
         """Deleting a bus that does not exist succeeds, as on AWS."""
@@ -342,6 +365,7 @@ class Catalog:
                 self._state,
                 quotas=self.quotas,
                 target_rules=self._target_rules,
+                logs_leave=self._logs_leave,
                 now_ms=self.world.now_ms(),
             )
             await self._commit(plan.changes)
@@ -386,12 +410,13 @@ class Catalog:
         self._note(old)
         await self._commit(Changes(rules=((new, entry.patterns.get(old.name)),)))
 
-    async def _replace_bus(self, old: Bus, **changed: Any) -> None:
+    async def _replace_bus(self, old: Bus, **changed: Any) -> Bus:
         if msgspec.structs.replace(old, **changed) == old:
-            return
+            return old
         self._note(old)
         new = msgspec.structs.replace(old, modified_ms=self.world.now_ms(), **changed)
         await self._commit(Changes(buses=(new,)))
+        return new
 
     def _note(self, thing: Bus | Rule | Thing | None) -> None:
         """Say once that a change to a declared thing does not last."""

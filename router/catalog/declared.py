@@ -4,7 +4,7 @@ A pure plan over the catalog's state; the catalog commits it. Declared things go
 and a refusal says where in the hub file it stands.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,7 @@ def plan(
     *,
     quotas: Quotas,
     target_rules: targets.Rules,
+    logs_leave: Callable[[Location], bool] = lambda location: False,
     now_ms: int,
 ) -> Plan:
     """Raises ConfigError."""
@@ -63,7 +64,8 @@ def plan(
         for number, bus in enumerate(declared.buses):
             with _at(f"{path}.buses[{number}]"):
                 _check_new(bus.name, (location, bus.name) in wanted.buses)
-                wanted.buses[location, bus.name] = _bus(bus, location, state, now_ms)
+                attributes = _attributes(bus, location, logs_leave=logs_leave(location))
+                wanted.buses[location, bus.name] = _bus(bus, attributes, location, state, now_ms=now_ms)
         for number, rule in enumerate(declared.rules):
             with _at(f"{path}.rules[{number}]"):
                 _want_rule(wanted, rule, location, state, quotas, target_rules)
@@ -89,7 +91,17 @@ def _text(value: dict[str, Any] | str) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _bus(declared: DeclaredBus, location: Location, state: CatalogState, now_ms: int) -> Bus:
+def _attributes(declared: DeclaredBus, location: Location, *, logs_leave: bool) -> dict[str, Any]:
+    given = msgspec.to_builtins(declared)
+    names = ("KmsKeyIdentifier", "DeadLetterConfig", "LogConfig")
+    return buses.checked_attributes(
+        {name: given[name] for name in names if given[name] is not None}, location, logs_leave=logs_leave
+    )
+
+
+def _bus(
+    declared: DeclaredBus, attributes: dict[str, Any], location: Location, state: CatalogState, *, now_ms: int
+) -> Bus:
     buses.check_name(declared.name)
     entry = state.entry(location, declared.name)
     old = entry.bus if entry else None
@@ -101,6 +113,7 @@ def _bus(declared: DeclaredBus, location: Location, state: CatalogState, now_ms:
         created_ms=old.created_ms if old else now_ms,
         modified_ms=old.modified_ms if old else now_ms,
         tags=tags.merged({}, declared.tags),
+        attributes=attributes,
         declared=True,
     )
     if declared.policy is not None:

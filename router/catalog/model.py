@@ -41,6 +41,13 @@ class DeadLetterConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaul
     arn: str | None = None
 
 
+class LogConfig(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
+    """What a bus writes into its log ("eb-event-bus-logs")."""
+
+    include_detail: Literal["NONE", "FULL"] | None = None
+    level: Literal["OFF", "ERROR", "INFO", "TRACE"] | None = None
+
+
 class Target(msgspec.Struct, frozen=True, rename="pascal", omit_defaults=True, forbid_unknown_fields=True):
     """Where a rule's events go (API reference, "Target"). The whole object is replaced by PutTargets."""
 
@@ -114,5 +121,5 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     modified_ms: int
     tags: dict[str, str] = {}
     attributes: dict[str, Any] = {}
-    """KmsKeyIdentifier, DeadLetterConfig, LogConfig as they were given."""
+    """KmsKeyIdentifier, DeadLetterConfig, LogConfig as they were given, those that are not empty."""
     declared: bool = False

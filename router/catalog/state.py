@@ -14,6 +14,7 @@ from router.catalog import buses
 from router.catalog.model import Bus, Rule, Thing
 from router.catalog.routes import Route, RoutedRule, RoutedTarget, in_table, routed
 from router.catalog.things import Things
+from router.core.bus_log import Logging
 from router.core.event import Location
 from router.core.pattern import Pattern
 from router.core.ruletable import RuleTable
@@ -62,6 +63,8 @@ class CatalogState:
         self._exists = exists
         self.born_ms = born_ms
         self.things = Things()
+        self.logs: dict[tuple[Location, str], Logging] = {}
+        """The buses that write a log."""
         self._places: dict[Location, _Place] = {}
         self._rules: dict[str, Rule] = {}
         self._routed: dict[str, RoutedRule] = {}
@@ -177,6 +180,11 @@ class CatalogState:
         else:
             entry.bus = bus
             entry.route = None
+        logging = buses.logging(bus)
+        if logging is not None:
+            self.logs[bus.location, bus.name] = logging
+        else:
+            self.logs.pop((bus.location, bus.name), None)
 
     def _delete_bus(self, bus: Bus) -> None:
         if bus.name == buses.DEFAULT:
@@ -184,6 +192,7 @@ class CatalogState:
             return
         place = self._places[bus.location]
         entry = place.buses.pop(bus.name)
+        self.logs.pop((bus.location, bus.name), None)
         assert not entry.rules, f"{bus.arn} goes with {len(entry.rules)} rules on it"
         del place.bus_names[bisect_left(place.bus_names, bus.name)]
 

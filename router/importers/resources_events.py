@@ -53,6 +53,15 @@ def retag(arn: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Steps:
         yield event("UntagResource", ResourceARN=arn, TagKeys=left)
 
 
+_GONE: Mapping[str, Any] = {
+    "Description": "",
+    "KmsKeyIdentifier": "",
+    "DeadLetterConfig": {},
+    "LogConfig": {"Level": "OFF"},
+}
+"""What tells UpdateEventBus that a property is not there any more: what it is not given stays."""
+
+
 class EventBus(Kind):
     type = "AWS::Events::EventBus"
     rank = 0
@@ -79,9 +88,10 @@ class EventBus(Kind):
         return {}
 
     def update(self, where: Where, name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Steps:
-        own = ("Description", "KmsKeyIdentifier", "DeadLetterConfig", "LogConfig")
+        own = tuple(_GONE)
         if present(new, *own) != present(old, *own):
-            yield event("UpdateEventBus", Name=name, **api_value(self.properties, present(new, *own)))
+            gone = {key: _GONE[key] for key in present(old, *own) if key not in new}
+            yield event("UpdateEventBus", Name=name, **api_value(self.properties, present(new, *own)), **gone)
         if new.get("Policy") != old.get("Policy"):
             if "Policy" in new:
                 yield event("PutPermission", EventBusName=name, Policy=json_text(new["Policy"]))

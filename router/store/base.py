@@ -25,6 +25,9 @@ transaction.
 **Counters.** `add` adds to a row of numbers in the same transaction, whatever other batches of the same commit do to
 it: who counts need not know what the count is, and no batch that fails leaves a trace in it.
 
+**Besides.** What is put into `batch.beside()` is written with the batch, in the same transaction, if there is room for
+it that is not the reserve; otherwise it is left out, its callbacks do not run, and the batch is none the worse for it.
+
 **Failure.** After a commit failed, `failure()` says why until one succeeds; after a batch found no room, until one that
 may be refused does. The store tries by itself, so that a hub that gets no traffic recovers too, and who asks first may
 keep all others away.
@@ -64,13 +67,15 @@ class StoreFull(StoreError):
 class Batch:
     """Operations that become durable together, and what to do once they are."""
 
-    __slots__ = ("callbacks", "essential", "ops")
+    __slots__ = ("besides", "callbacks", "essential", "ops")
 
     def __init__(self, *, essential: bool = False) -> None:
         self.ops: list[tuple[int, bytes, bytes | None]] = []
         self.callbacks: list[Callable[[], None]] = []
         self.essential = essential
         """Essential batches (outcomes) may use the reserve that is kept when the store is full."""
+        self.besides: Batch | None = None
+        """See `beside`. The store sets it to None when it leaves it out."""
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         self.ops.append((table, key, value))
@@ -91,10 +96,18 @@ class Batch:
         """`callback` must not raise; it is a plain function and runs after the batch is durable."""
         self.callbacks.append(callback)
 
+    def beside(self) -> "Batch":
+        """What is written with this batch as long as there is room. Its callbacks run before those of this one."""
+        if self.besides is None:
+            self.besides = Batch()
+        return self.besides
+
     def extend(self, other: "Batch") -> None:
         """Take over another batch's operations and callbacks, after the own ones."""
         self.ops += other.ops
         self.callbacks += other.callbacks
+        if other.besides is not None:
+            self.beside().extend(other.besides)
 
 
 RELEASE = -1
@@ -135,6 +148,21 @@ class Store(Protocol):
     async def close(self) -> None:
         """Commit what was handed over, then close. Later commits raise StoreError."""
         ...
+
+
+async def commit(store: Store, batch: Batch) -> None:
+    """Commit a batch that may hold nothing, which is done at once. One that holds nothing but what is besides is done
+    also when that cannot be written. Raises StoreError."""
+    if batch.ops or batch.besides is not None:
+        try:
+            await store.commit(batch)
+        except StoreError:
+            if batch.ops:
+                raise
+        else:
+            return
+    for callback in batch.callbacks:
+        callback()
 
 
 def counters(row: bytes | None) -> list[int]:

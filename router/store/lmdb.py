@@ -82,6 +82,14 @@ class _Waiting:
         self.future = future
 
 
+def _refusable(group: list[_Waiting]) -> list[Batch]:
+    """What must do without the reserve."""
+    batches = [waiting.batch for waiting in group]
+    return [batch for batch in batches if not batch.essential] + [
+        batch.besides for batch in batches if batch.besides is not None
+    ]
+
+
 class LmdbStore:
     """The Store on LMDB; see the module's theory and `store.base` for the contract."""
 
@@ -214,7 +222,7 @@ class LmdbStore:
         else:
             while self._pending and ops < _GROUP_OPS_MAX:
                 waiting = self._pending.popleft()
-                ops += len(waiting.batch.ops)
+                ops += len(waiting.batch.ops) + len(waiting.batch.besides.ops if waiting.batch.besides else ())
                 group.append(waiting)
         self._running = group
         txn = self._filled(group)
@@ -229,19 +237,21 @@ class LmdbStore:
         if self._dead is not None:
             self._fail(group, StoreError(self._dead))
             return None
-        if self._grown and not all(waiting.batch.essential for waiting in group):
+        if self._grown and _refusable(group):
             self._resize(self._bytes_max)  # what may be refused gets pages that became free, and no more of the disk
         while group:
             applied: list[_Waiting] = []
             txn: lmdb.Transaction | None = None
             try:
                 txn = self._env.begin(write=True)
-                refusable = [waiting.batch for waiting in group if not waiting.batch.essential]
+                refusable = _refusable(group)
                 if refusable and self._is_over(txn, refusable):
                     raise lmdb.MapFullError("more is in use than may be")
                 for waiting in group:
                     applied.append(waiting)
                     self._apply(txn, waiting.batch)
+                    if waiting.batch.besides is not None:
+                        self._apply(txn, waiting.batch.besides)
                 txn.put(b"sequence", key64(self._sequence), db=self._dbs[Table.META])
             except lmdb.MapFullError:
                 _abort(txn)
@@ -258,11 +268,17 @@ class LmdbStore:
         return None
 
     def _make_room(self, group: list[_Waiting]) -> None:
-        """Fail what may be refused; outcomes get more of the disk instead.
+        """Leave out what is besides; where that is not enough, fail what may be refused, and give outcomes more of the
+        disk instead.
 
         An empty batch takes the place of what was refused: pages that a transaction frees can be used again only after
         one more has been committed, and where everything is refused nothing else would commit.
         """
+        beside = [waiting.batch for waiting in group if waiting.batch.besides is not None]
+        if beside:
+            for batch in beside:
+                batch.besides = None
+            return
         self._full = f"the store is full: all of its {self._bytes_max} bytes are in use"
         self._try_again_later()
         refused = [waiting for waiting in group if not waiting.batch.essential]
@@ -346,7 +362,8 @@ class LmdbStore:
             if self._observer is not None:
                 self._observer.committed(seconds, len(group))
             for waiting in group:
-                for callback in waiting.batch.callbacks:
+                besides = waiting.batch.besides
+                for callback in (*(besides.callbacks if besides else ()), *waiting.batch.callbacks):
                     try:
                         callback()
                     except Exception:  # noqa: BLE001 - a bug; the batch is durable and the others wait for this

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.hub import ME, THEM, serving
-from tests.catalog.hub import OTHER, QUEUE, Clock
+from tests.catalog.hub import HERE, OTHER, QUEUE, Clock
 
 ARN = "arn:aws:events:us-east-1:111111111111:event-bus/"
 
@@ -48,15 +48,39 @@ async def test_describe_without_a_name_means_the_default_bus(tmp_path: Path) -> 
         ),
         (
             "CreateEventBus",
-            {"Name": "a", "KmsKeyIdentifier": "alias/k"},
-            "ValidationException: Parameter KmsKeyIdentifier is not valid. Reason: this hub does not encrypt events "
-            "with customer keys.",
+            {"Name": "a", "KmsKeyIdentifier": "arn:aws:kms:us-east-1:111111111111:k"},
+            "ValidationException: Parameter KmsKeyIdentifier is not valid. Reason: expected the id or the ARN of a KMS "
+            "key, or its alias (alias/NAME) or the alias's ARN, got 'arn:aws:kms:us-east-1:111111111111:k'.",
         ),
         (
             "CreateEventBus",
-            {"Name": "a", "LogConfig": {"Level": "INFO"}},
-            "ValidationException: Parameter LogConfig.Level is not valid. Reason: this hub does not write event bus "
-            "logs; expected OFF, got INFO.",
+            {"Name": "a", "KmsKeyIdentifier": "arn:aws:kms:eu-west-1:111111111111:alias/k"},
+            "ValidationException: Parameter KmsKeyIdentifier is not valid. Reason: expected a key in us-east-1, the "
+            "region of the event bus, got one in eu-west-1.",
+        ),
+        (
+            "CreateEventBus",
+            {"Name": "a", "KmsKeyIdentifier": "my key"},
+            "ValidationException: 1 validation error detected: Value 'my key' at 'kmsKeyIdentifier' failed to satisfy "
+            "constraint: Member must satisfy regular expression pattern: ^[a-zA-Z0-9_\\-/:]*$",
+        ),
+        (
+            "CreateEventBus",
+            {"Name": "a", "LogConfig": {"Level": "DEBUG"}},
+            "ValidationException: 1 validation error detected: Value 'DEBUG' at 'logConfig.level' failed to satisfy "
+            "constraint: Member must satisfy enum value set: [TRACE, ERROR, INFO, OFF]",
+        ),
+        (
+            "CreateEventBus",
+            {"Name": "a", "DeadLetterConfig": {}},
+            "ValidationException: Parameter DeadLetterConfig.Arn is not valid. Reason: Provide a valid SQS queue ARN, "
+            "or an empty string to remove the dead-letter queue configuration.",
+        ),
+        ("UpdateEventBus", {"Name": "no"}, "ResourceNotFoundException: Event bus no does not exist."),
+        (
+            "UpdateEventBus",
+            {"Name": "default", "DeadLetterConfig": {"Arn": QUEUE + ".fifo"}},
+            "ValidationException: SQS FIFO is not supported by Dead Letter Queues.",
         ),
         (
             "CreateEventBus",
@@ -85,12 +109,120 @@ async def test_deleting_a_bus_that_does_not_exist_succeeds(tmp_path: Path) -> No
         assert await api.call("DeleteEventBus", Name="no") == {}
 
 
-async def test_attributes_that_change_nothing_are_kept_and_shown(tmp_path: Path) -> None:
-    attributes: dict[str, Any] = {"DeadLetterConfig": {"Arn": QUEUE}, "LogConfig": {"Level": "OFF"}}
+KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+ATTRIBUTES: dict[str, Any] = {
+    "Description": "d",
+    "KmsKeyIdentifier": "alias/k",
+    "DeadLetterConfig": {"Arn": QUEUE},
+    "LogConfig": {"IncludeDetail": "FULL", "Level": "INFO"},
+}
+NOTHING: dict[str, Any] = {"Description": "", "KmsKeyIdentifier": "", "DeadLetterConfig": {}, "LogConfig": {}}
+
+
+def shown(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name in ATTRIBUTES}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        KEY,
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+        f"arn:aws:kms:us-east-1:222222222222:key/{KEY}",
+        "alias/aws/events",
+        "arn:aws:kms:us-east-1:111111111111:alias/k",
+    ],
+)
+async def test_each_form_of_a_key_is_kept_as_it_was_given(tmp_path: Path, key: str) -> None:
     async with serving(tmp_path) as api:
-        assert await api.call("CreateEventBus", Name="a", **attributes) == {"EventBusArn": ARN + "a", **attributes}
+        assert (await api.call("CreateEventBus", Name="a", KmsKeyIdentifier=key))["KmsKeyIdentifier"] == key
+        assert (await api.call("DescribeEventBus", Name="a"))["KmsKeyIdentifier"] == key
+
+
+async def test_attributes_outlive_a_restart_and_empty_ones_are_none(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        assert await api.call("CreateEventBus", Name="a", **ATTRIBUTES) == {"EventBusArn": ARN + "a", **ATTRIBUTES}
+        nothing = {**NOTHING, "DeadLetterConfig": None}
+        assert await api.call("CreateEventBus", Name="b", **nothing) == {"EventBusArn": ARN + "b"}
+    async with serving(tmp_path) as api:
+        assert shown(await api.call("DescribeEventBus", Name="a")) == ATTRIBUTES
+        assert shown(await api.call("DescribeEventBus", Name="b")) == {}
+
+
+async def test_an_update_changes_what_it_is_given_and_the_time_and_keeps_the_rest(tmp_path: Path) -> None:
+    clock = Clock()
+    async with serving(tmp_path, clock=clock) as api:
+        await api.call("CreateEventBus", Name="a", Tags=[{"Key": "k", "Value": "v"}], **ATTRIBUTES)
+        created = clock.ms // 1000
+        clock.ms += 5000
+        changed = {**ATTRIBUTES, "LogConfig": {"Level": "TRACE"}}
+        assert await api.call("UpdateEventBus", Name="a", LogConfig={"Level": "TRACE"}) == {
+            "Arn": ARN + "a",
+            "Name": "a",
+            **changed,
+        }
         described = await api.call("DescribeEventBus", Name="a")
-        assert {name: described[name] for name in attributes} == attributes
+        assert shown(described) == changed
+        assert (described["CreationTime"], described["LastModifiedTime"]) == (created, created + 5)
+        assert (await api.call("ListTagsForResource", ResourceARN=ARN + "a"))["Tags"] == [{"Key": "k", "Value": "v"}]
+
+
+@pytest.mark.parametrize("name", sorted(ATTRIBUTES))
+async def test_an_update_with_an_empty_attribute_removes_it_alone(tmp_path: Path, name: str) -> None:
+    async with serving(tmp_path) as api:
+        await api.call("CreateEventBus", Name="a", **ATTRIBUTES)
+        left = {other: value for other, value in ATTRIBUTES.items() if other != name}
+        assert shown(await api.call("UpdateEventBus", Name="a", **{name: NOTHING[name]})) == left
+        assert shown(await api.call("DescribeEventBus", Name="a")) == left
+
+
+async def test_the_default_bus_is_updated_with_its_name_and_without_one(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        await api.call("UpdateEventBus", Name="default", Description="d")
+        await api.call("UpdateEventBus", LogConfig={"Level": "ERROR"})
+    async with serving(tmp_path) as api:
+        described = await api.call("DescribeEventBus")
+        assert shown(described) == {"Description": "d", "LogConfig": {"Level": "ERROR"}}
+
+
+async def test_an_update_that_changes_nothing_leaves_the_time_alone(tmp_path: Path) -> None:
+    clock = Clock()
+    async with serving(tmp_path, clock=clock) as api:
+        await api.call("CreateEventBus", Name="a", **ATTRIBUTES)
+        created = clock.ms // 1000
+        clock.ms += 5000
+        await api.call("UpdateEventBus", Name="a", Description="d")
+        assert (await api.call("DescribeEventBus", Name="a"))["LastModifiedTime"] == created
+
+
+async def test_a_log_is_refused_where_log_groups_are_at_an_endpoint(tmp_path: Path) -> None:
+    refused = (
+        "ValidationException: Parameter LogConfig.Level is not valid. Reason: this hub writes event bus logs into its "
+        "own log groups, and those of 111111111111/us-east-1 are at an endpoint (endpoints in the hub file); expected "
+        "OFF, got INFO."
+    )
+    async with serving(tmp_path, logs_leave=lambda location: location == HERE) as api:
+        config = {"Level": "INFO"}
+        assert await api.refused("CreateEventBus", Name="a", LogConfig=config) == refused
+        assert await api.refused("UpdateEventBus", Name="default", LogConfig=config) == refused
+        assert (await api.call("CreateEventBus", Name="a", LogConfig={"Level": "OFF"}))["LogConfig"] == {"Level": "OFF"}
+        assert (await api.call("CreateEventBus", THEM, Name="a", LogConfig=config))["LogConfig"] == config
+
+
+async def test_which_buses_write_a_log_follows_their_changes(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        await api.call("CreateEventBus", Name="a", LogConfig={"Level": "INFO", "IncludeDetail": "FULL"})
+        await api.call("CreateEventBus", Name="b", LogConfig={"Level": "ERROR"})
+        await api.call("UpdateEventBus", LogConfig={"Level": "TRACE"})
+        await api.call("CreateEventBus", Name="off", LogConfig={"IncludeDetail": "FULL"})
+        await api.call("DeleteEventBus", Name="b")
+        await api.call("CreateEventBus", Name="b")
+    async with serving(tmp_path) as api:
+        found = {bus: (log.level.name, log.full) for (_, bus), log in api.catalog.logs.items()}
+        assert found == {"a": ("INFO", True), "default": ("TRACE", False)}
+        await api.call("UpdateEventBus", LogConfig={"Level": "OFF"})
+        await api.call("DeleteEventBus", Name="a")
+        assert api.catalog.logs == {}
 
 
 async def test_pages_follow_one_another_in_name_order(tmp_path: Path) -> None:

@@ -158,6 +158,33 @@ def test_renamed_bus_takes_its_rule_and_policy_with_it(hub: HubProcess, tmp_path
     assert [bus["Name"] for bus in events.list_event_buses()["EventBuses"]] == ["default"]
 
 
+BUS = "Resources:\n  Bus:\n    Type: AWS::Events::EventBus\n    Properties:\n      Name: kept\n"
+BUS_PROPERTIES = {
+    "Description": "d",
+    "KmsKeyIdentifier": "alias/k",
+    "DeadLetterConfig": {"Arn": f"arn:aws:sqs:{REGION}:{WORKLOAD}:letters"},
+    "LogConfig": {"IncludeDetail": "FULL", "Level": "INFO"},
+}
+
+
+def test_bus_gets_and_loses_its_properties_in_place(hub: HubProcess, tmp_path: Path) -> None:
+    def deployed(properties: dict[str, Any]) -> dict[str, Any]:
+        lines = [f"      {name}: {json.dumps(value)}\n" for name, value in properties.items()]
+        answer(hub, "deploy", written(tmp_path, "kept", BUS + "".join(lines)))
+        described = hub.client("events").describe_event_bus(Name="kept")
+        found.append(described["CreationTime"])
+        return {name: described[name] for name in BUS_PROPERTIES if name in described}
+
+    found: list[Any] = []
+    assert deployed({}) == {}
+    assert deployed(BUS_PROPERTIES) == BUS_PROPERTIES
+    changed = {**BUS_PROPERTIES, "Description": "e", "LogConfig": {"Level": "ERROR"}}
+    assert deployed(changed) == changed
+    assert deployed({"Description": "e"}) == {"Description": "e", "LogConfig": {"Level": "OFF"}}
+    assert len(set(found)) == 1, "the bus is still the first one"
+    answer(hub, "deploy", "--stack", "kept", "--delete")
+
+
 def test_refused_deployment_leaves_nothing_and_says_why(hub: HubProcess, tmp_path: Path) -> None:
     text = BUSES % ("three", "a") + (
         "  Bad:\n    Type: AWS::Events::Rule\n    DependsOn: Rule\n"

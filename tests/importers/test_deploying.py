@@ -59,6 +59,21 @@ def test_changed_property_is_updated_and_shown() -> None:
     assert hub.actions() == ["PutRule"]
 
 
+def test_property_that_a_bus_has_no_more_is_taken_from_it() -> None:
+    text = "Resources:\n  B:\n    Type: AWS::Events::EventBus\n    Properties: {Name: b%s}\n"
+    given = (
+        ", Description: d, KmsKeyIdentifier: alias/k, DeadLetterConfig: {Arn: 'arn:aws:sqs:us-east-1:111111111111:q'}, "
+        "LogConfig: {Level: INFO}"
+    )
+    hub = FakeHub()
+    hub.deploy(text % given)
+    hub.actions()
+    hub.deploy(text % "")
+    (update,) = [call.request for call in hub.calls if call.action == "UpdateEventBus"]
+    gone = {"Description": "", "KmsKeyIdentifier": "", "DeadLetterConfig": {}, "LogConfig": {"Level": "OFF"}}
+    assert update == {"Name": "b", **gone}
+
+
 def test_parameter_that_is_not_given_again_keeps_its_value() -> None:
     hub = FakeHub()
     hub.deploy(SHOP, parameters={"Note": "two"})

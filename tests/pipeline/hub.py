@@ -16,6 +16,7 @@ from router import limits
 from router import pipeline as pipeline_module
 from router.archive_rows import ArchiveRows
 from router.archives import Archives
+from router.bus_log import BusLog
 from router.catalog import quotas
 from router.catalog.archives import Archive
 from router.catalog.catalog import Catalog
@@ -143,6 +144,8 @@ class Hub:
         self.store = store
         self.world = world
         self.metrics = Metrics()
+        self.logs_leave = False
+        """Whether log groups are at an endpoint, as far as the log of a bus is told."""
         self.inboxes = Inboxes(store, world, messages_max=1000)
         self.inboxes.load()
         self.catalog = Catalog(
@@ -188,6 +191,7 @@ class Hub:
             trace=self.trace,
             paces=paces,
             archive=self.archives.rows,
+            bus_log=BusLog(self.catalog, self.inboxes, self.metrics, logs_leave=lambda location: self.logs_leave),
         )
         self.lanes = self.pipeline.lanes
         self.replays = Replays(

@@ -17,6 +17,8 @@ class MemoryStore:
         self.tables: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self.refuses: Callable[[Batch], StoreError | None] = lambda batch: None
         """Asked for each batch when it would become durable."""
+        self.leaves_out = False
+        """While true there is no room for what is written besides."""
         self.held = False
         """While true nothing becomes durable and nothing fails."""
         self.once_durable: Callable[[], None] = lambda: None
@@ -98,7 +100,11 @@ class MemoryStore:
         for batch, future in group:
             error = self.refuses(batch)
             if error is None:
+                if self.leaves_out:
+                    batch.besides = None
                 self._apply(batch)
+                if batch.besides is not None:
+                    self._apply(batch.besides)
                 durable.append((batch, future))
             else:
                 _fail(future, error)
@@ -114,7 +120,7 @@ class MemoryStore:
                 _fail(future, StoreError("the process was killed"))
                 continue
             self.commits.append(batch)
-            for callback in batch.callbacks:
+            for callback in (*(batch.besides.callbacks if batch.besides else ()), *batch.callbacks):
                 callback()
             if not future.done():
                 future.set_result(None)

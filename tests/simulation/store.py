@@ -68,6 +68,8 @@ class Image:
                 rows.put(key, added(rows.values.get(key), value))
             else:
                 self.tables[table].put(key, value)
+        if batch.besides is not None:
+            self.apply(batch.besides)
 
     def _release(self, sequence: bytes) -> None:
         references = self.tables[Table.REFERENCES]
@@ -192,6 +194,8 @@ class SimulatedStore:
                 self._held_up(self._loop.time())
                 _fail(future, StoreError("the store refused a write"))
             else:
+                if full:
+                    batch.besides = None
                 self._running.append((batch, future))
         if not self._running:
             return
@@ -247,7 +251,7 @@ class SimulatedStore:
             return
         group, self._running = self._running, []
         for batch, future in group:
-            for callback in batch.callbacks:
+            for callback in (*(batch.besides.callbacks if batch.besides else ()), *batch.callbacks):
                 callback()
             if not future.done():
                 future.set_result(None)

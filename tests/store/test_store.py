@@ -284,6 +284,53 @@ async def test_a_full_batch_does_not_take_its_companions_down(folder: Path) -> N
     await store.close()
 
 
+async def test_what_is_put_beside_a_batch_is_written_with_it_and_told_before_it(any_store: Store) -> None:
+    told: list[str] = []
+    batch = put(Table.META, b"outcome", b"1")
+    batch.then(lambda: told.append("batch"))
+    other = Batch()
+    other.beside().put(Table.META, b"record", b"1")
+    other.beside().then(lambda: told.append("beside"))
+    batch.extend(other)
+    await any_store.commit(batch)
+    assert (any_store.get(Table.META, b"outcome"), any_store.get(Table.META, b"record")) == (b"1", b"1")
+    assert told == ["beside", "batch"]
+
+
+@pytest.mark.parametrize("essential", [False, True])
+async def test_what_is_put_beside_a_batch_is_left_out_alone_where_there_is_no_room(
+    folder: Path, essential: bool
+) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    told: list[str] = []
+    batch = Batch(essential=essential)
+    batch.put(Table.META, b"outcome", b"1")
+    batch.then(lambda: told.append("batch"))
+    for number in range(40):
+        batch.beside().put(Table.EVENTS, key64(number), b"x" * 60_000)
+    batch.beside().then(lambda: told.append("beside"))
+    await store.commit(batch)
+    assert store.get(Table.META, b"outcome") == b"1"
+    assert store.scan(Table.EVENTS) == []
+    assert batch.besides is None
+    assert told == ["batch"]
+    assert store.failure() is None
+    await store.close()
+
+
+async def test_what_is_put_beside_outcomes_gets_nothing_of_the_reserve(folder: Path) -> None:
+    store = opened(folder, map_bytes_max=1 << 20)
+    for number in range(20):
+        outcome = Batch(essential=True)
+        for row in range(5):
+            outcome.put(Table.DEAD_LETTERS, key64(number * 5 + row), b"x" * 20_000)
+        outcome.beside().put(Table.TRACE, key64(number), b"y" * 20_000)
+        await store.commit(outcome)
+    assert len(store.scan(Table.DEAD_LETTERS)) == 100
+    assert 1 <= len(store.scan(Table.TRACE)) <= 10
+    await store.close()
+
+
 async def test_a_second_process_on_the_folder_is_refused(store: LmdbStore, folder: Path) -> None:
     program = (
         "import asyncio, sys, time\n"
