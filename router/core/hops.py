@@ -23,6 +23,8 @@ class HopRefused(msgspec.Struct, frozen=True):
     message: str
 
 
+_ACCOUNT_HOP, _REGION_HOP = "THIRD_ACCOUNT_HOP_DETECTED", "THIRD_REGION_HOP_DETECTED"
+HOP_CODES = frozenset({_ACCOUNT_HOP, _REGION_HOP})
 _REASON = "an event can be sent to an event bus target only once"
 
 
@@ -31,13 +33,13 @@ def hop(hops: Hops, here: Location, there: Location) -> Hops | HopRefused:
     if here.region == there.region:
         if hops.local:
             return HopRefused(
-                "THIRD_ACCOUNT_HOP_DETECTED",
+                _ACCOUNT_HOP,
                 f"Ingestion rejected from {here} to {there}: within a region {_REASON}",
             )
         return Hops(hops.local + 1, hops.regional)
     if hops.regional:
         return HopRefused(
-            "THIRD_REGION_HOP_DETECTED",
+            _REGION_HOP,
             f"Ingestion rejected from {here} to {there}: across regions {_REASON}",
         )
     return Hops(hops.local, hops.regional + 1)
