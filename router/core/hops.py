@@ -23,8 +23,7 @@ class HopRefused(msgspec.Struct, frozen=True):
     message: str
 
 
-_ACCOUNT_HOP, _REGION_HOP = "THIRD_ACCOUNT_HOP_DETECTED", "THIRD_REGION_HOP_DETECTED"
-HOP_CODES = frozenset({_ACCOUNT_HOP, _REGION_HOP})
+HOP_CODES = frozenset({"THIRD_ACCOUNT_HOP_DETECTED", "THIRD_REGION_HOP_DETECTED"})
 _REASON = "an event can be sent to an event bus target only once"
 
 
@@ -33,13 +32,13 @@ def hop(hops: Hops, here: Location, there: Location) -> Hops | HopRefused:
     if here.region == there.region:
         if hops.local:
             return HopRefused(
-                _ACCOUNT_HOP,
+                "THIRD_ACCOUNT_HOP_DETECTED",
                 f"Ingestion rejected from {here} to {there}: within a region {_REASON}",
             )
         return Hops(hops.local + 1, hops.regional)
     if hops.regional:
         return HopRefused(
-            _REGION_HOP,
+            "THIRD_REGION_HOP_DETECTED",
             f"Ingestion rejected from {here} to {there}: across regions {_REASON}",
         )
     return Hops(hops.local, hops.regional + 1)
