@@ -50,7 +50,7 @@ class Shell:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_CONFIG_FILE": str(self._folder / "aws-config"),
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "CROSSBUS_URL": self.hub.url,
         }
