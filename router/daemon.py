@@ -348,7 +348,9 @@ class _Parts:
             replays=self.replays,
             connections=self.connections,
         )
-        control["PutPartnerEvents"] = PutPartnerEvents(Partners(self.catalog), self.pipeline, self._world)
+        control["PutPartnerEvents"] = PutPartnerEvents(
+            Partners(self.catalog), self.pipeline, self._world, self._metrics
+        )
         eventbridge = Service("events", control, {"PutEvents": put_events})
         insights = Insights(self.inboxes, self._queries, lambda name, body: simulated_logs.read(name, body))
         simulated_logs = Service(

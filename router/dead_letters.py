@@ -13,7 +13,7 @@ import msgspec
 from router.catalog.model import Target
 from router.errors import ResourceNotFoundException, ValidationException
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetter, DeadLetterMessage, Lanes, Progress, encoded
-from router.metrics import SinkCounters
+from router.metrics import LetterCounters
 from router.simulator.inboxes import Inboxes
 from router.sinks.base import Accepted, Rejected, Retryable
 from router.sinks.failures import shown
@@ -67,7 +67,7 @@ class DeadLetters:
         failure: Retryable | Rejected,
         attempts: int,
         condition: str | None,
-        counters: SinkCounters,
+        counters: LetterCounters,
         lanes: Lanes,
     ) -> LetterPlace:
         """Put what follows from giving a delivery up into `batch`, the one that settles it."""
@@ -92,15 +92,15 @@ class DeadLetters:
         )
         if refusal is not None:
             return LetterPlace(queue, self.queue_failed(batch, letter, refusal, counters).number)
-        batch.then(lambda: count_queued(counters, 1))
+        batch.then(counters.queued)
         return LetterPlace(queue)
 
     def queue_failed(
-        self, batch: Batch, letter: DeadLetter, refusal: Retryable | Rejected, counters: SinkCounters
+        self, batch: Batch, letter: DeadLetter, refusal: Retryable | Rejected, counters: LetterCounters
     ) -> LetterPlace:
         """Keep a dead letter whose queue does not take it."""
         refused = msgspec.structs.replace(letter, queue_failure=f"{refusal.code}: {refusal.message}")
-        batch.then(lambda: _count_queue_failed(counters))
+        batch.then(counters.queue_failed)
         return LetterPlace(None, self._keep(batch, refused))
 
     def _keep(self, batch: Batch, letter: DeadLetter) -> int:
@@ -203,14 +203,6 @@ class DeadLetters:
 
     def _add(self, change: int) -> None:
         self.count += change
-
-
-def count_queued(counters: SinkCounters, count: int) -> None:
-    counters.dead_letters_to_queue += count
-
-
-def _count_queue_failed(counters: SinkCounters) -> None:
-    counters.dead_letters_queue_failed += 1
 
 
 def _attributes(letter: DeadLetter) -> dict[str, str]:

@@ -6,17 +6,25 @@ capped (`limits.RULE_SERIES_MAX`), the rest counts under `other`. There is no hi
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from router import limits
 from router.core.event import Location
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0)
+_BYTES = (256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0)
 _COUNTS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0)
 
 
@@ -44,11 +52,27 @@ class Histogram:
         return rows
 
 
+class Mean:
+    """How many there were and what they add up to: what a rule has instead of a histogram."""
+
+    __slots__ = ("count", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+
+
 @dataclass(slots=True)
 class BusCounters:
     accepted: int = 0
     matched: int = 0
     unmatched: int = 0
+    rules_matched: int = 0
+    deliveries: int = 0
     withheld: int = 0
     refused: int = 0
     log_records: int = 0
@@ -65,15 +89,72 @@ class SinkCounters:
     dead_letters: int = 0
     dead_letters_to_queue: int = 0
     dead_letters_queue_failed: int = 0
+    throttled: int = 0
     first_attempt_s: Histogram = field(default_factory=Histogram)
+    first_attempt_done_s: Histogram = field(default_factory=Histogram)
     delivered_s: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(slots=True)
 class RuleCounters:
     matched: int = 0
+    attempts: int = 0
+    retries: int = 0
+    throttled: int = 0
     delivered: int = 0
+    hops: int = 0
+    hops_refused: int = 0
     dead_letters: int = 0
+    dead_letters_to_queue: int = 0
+    dead_letters_queue_failed: int = 0
+    first_attempt_s: Mean = field(default_factory=Mean)
+    first_attempt_done_s: Mean = field(default_factory=Mean)
+    delivered_s: Mean = field(default_factory=Mean)
+
+
+class LetterCounters(NamedTuple):
+    """What a dead letter counts with: the kind of target and the rule that it was for."""
+
+    sink: SinkCounters
+    rule: RuleCounters
+
+    def queued(self) -> None:
+        self.sink.dead_letters_to_queue += 1
+        self.rule.dead_letters_to_queue += 1
+
+    def queue_failed(self) -> None:
+        self.sink.dead_letters_queue_failed += 1
+        self.rule.dead_letters_queue_failed += 1
+
+
+PUT_OPERATIONS = ("PutEvents", "PutPartnerEvents")
+
+
+@dataclass(slots=True)
+class PutCounters:
+    """One of `PUT_OPERATIONS` in one location: what the server sees of a request, and what became of its entries."""
+
+    requests: int = 0
+    failed: int = 0
+    throttled: int = 0
+    entries: int = 0
+    entries_failed: int = 0
+    seconds: Histogram = field(default_factory=Histogram)
+    size_bytes: Histogram = field(default_factory=lambda: Histogram(_BYTES))
+
+    def answered(self, outcome: str, *, seconds: float, size_bytes: int) -> None:
+        """A request was answered: `ok` or an error's code."""
+        self.requests += 1
+        self.throttled += outcome == "ThrottlingException"
+        self.failed += outcome not in ("ok", "ThrottlingException")
+        self.seconds.observe(seconds)
+        self.size_bytes.observe(size_bytes)
+
+    def took(self, refused: Sequence[str | None]) -> None:
+        """The entries of a request that is answered `ok`: for each the code that it was refused with, if it was."""
+        self.entries += len(refused)
+        self.entries_failed += sum(code is not None for code in refused)
+        self.throttled += "ThrottlingException" in refused
 
 
 @dataclass(slots=True)
@@ -106,6 +187,7 @@ class Metrics:
         self._sinks: dict[Origin, SinkCounters] = {}
         self._rules: dict[str, RuleCounters] = {}
         self._queue_sources: dict[str, QueueSourceCounters] = {}
+        self._puts: dict[tuple[str, Location], PutCounters] = {}
         self._other_rules = RuleCounters()
         self._gauges: list[_Gauge] = []
         self._parked: Callable[[], Mapping[Origin, int]] = dict
@@ -147,6 +229,14 @@ class Metrics:
             found = self._rules[arn] = RuleCounters()
         return found
 
+    def put(self, operation: str, location: Location) -> PutCounters:
+        """`operation` is one of `PUT_OPERATIONS`, `location` the one that the caller puts events in."""
+        key = (operation, location)
+        found = self._puts.get(key)
+        if found is None:
+            found = self._puts[key] = PutCounters()
+        return found
+
     def queue_source(self, queue_url: str) -> QueueSourceCounters:
         return self._queue_sources.setdefault(queue_url, QueueSourceCounters())
 
@@ -182,6 +272,7 @@ class Metrics:
             family.add_metric(_labels(origin), count)
         yield family
         yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
+        yield from self._put_families(list(self._puts.items()))
         yield from self._source_families(list(self._queue_sources.items()))
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
         yield _counter("schedule_fires", "Events that schedules made.", self.schedule_fires)
@@ -210,6 +301,8 @@ class Metrics:
             ("events_accepted", "Events accepted on a bus.", lambda c: c.accepted),
             ("events_matched", "Accepted events that at least one rule matched.", lambda c: c.matched),
             ("events_unmatched", "Accepted events that no rule matched.", lambda c: c.unmatched),
+            ("rules_matched", "Rules that accepted events matched, once for each event.", lambda c: c.rules_matched),
+            ("deliveries_created", "Deliveries that follow from accepted events.", lambda c: c.deliveries),
             ("events_withheld", "CloudTrail records that no trail of the location logs.", lambda c: c.withheld),
             ("events_refused", "Entries refused.", lambda c: c.refused),
             ("bus_log_records", "Records written into a bus's log.", lambda c: c.log_records),
@@ -237,6 +330,7 @@ class Metrics:
             ("dead_letters", "Deliveries given up.", lambda c: c.dead_letters),
             ("dead_letters_to_queue", "Deliveries given up and put into their dead-letter queue.", _to_queue),
             ("dead_letters_queue_failed", "Dead-letter queues that did not take their message.", _queue_failed),
+            ("throttled", "Times that deliveries waited for their target's rate.", lambda c: c.throttled),
         ):
             family = CounterMetricFamily(f"crossbus_{name}", text, labels=_ORIGIN)
             for origin, counters in rows:
@@ -244,6 +338,11 @@ class Metrics:
             yield family
         for name, text, read_histogram in (
             ("ingestion_to_first_attempt_seconds", "From acceptance to the first attempt.", _first_attempt),
+            (
+                "ingestion_to_first_attempt_done_seconds",
+                "From acceptance to the end of the first attempt.",
+                lambda c: c.first_attempt_done_s,
+            ),
             ("ingestion_to_delivered_seconds", "From acceptance to the delivery.", _delivered),
         ):
             yield _histogram(
@@ -257,14 +356,70 @@ class Metrics:
     def _rule_families(rows: list[tuple[str, RuleCounters]]) -> Iterator[Metric]:
         rows_of: tuple[tuple[str, str, Callable[[RuleCounters], int]], ...] = (
             ("rule_matched", "Events that a rule matched.", lambda c: c.matched),
+            ("rule_attempts", "Attempts of a rule's deliveries.", lambda c: c.attempts),
+            ("rule_retries", "Attempts of a rule's deliveries after the first one.", lambda c: c.retries),
+            ("rule_throttled", "Times that a rule's deliveries waited for a target's rate.", lambda c: c.throttled),
             ("rule_delivered", "Deliveries of a rule that arrived.", lambda c: c.delivered),
+            ("rule_hops", "Deliveries of a rule that arrived on another bus.", lambda c: c.hops),
+            ("rule_hops_refused", "Deliveries of a rule that were a hop too many.", lambda c: c.hops_refused),
             ("rule_dead_letters", "Deliveries of a rule that were given up.", lambda c: c.dead_letters),
+            ("rule_dead_letters_to_queue", "Dead letters of a rule in their queue.", lambda c: c.dead_letters_to_queue),
+            (
+                "rule_dead_letters_queue_failed",
+                "Dead letters of a rule that their queue did not take.",
+                lambda c: c.dead_letters_queue_failed,
+            ),
         )
         for name, text, read in rows_of:
             family = CounterMetricFamily(f"crossbus_{name}", text, labels=["rule"])
             for arn, counters in rows:
                 family.add_metric([arn], read(counters))
             yield family
+        means: tuple[tuple[str, str, Callable[[RuleCounters], Mean]], ...] = (
+            ("rule_first_attempt_seconds", "From acceptance to the first attempt.", lambda c: c.first_attempt_s),
+            (
+                "rule_first_attempt_done_seconds",
+                "From acceptance to the first attempt's end.",
+                lambda c: c.first_attempt_done_s,
+            ),
+            ("rule_delivered_seconds", "From acceptance to the delivery.", lambda c: c.delivered_s),
+        )
+        for name, text, read_mean in means:
+            summary = SummaryMetricFamily(f"crossbus_{name}", text, labels=["rule"])
+            for arn, counters in rows:
+                mean = read_mean(counters)
+                summary.add_metric([arn], count_value=mean.count, sum_value=mean.total)
+            yield summary
+
+    @staticmethod
+    def _put_families(rows: list[tuple[tuple[str, Location], PutCounters]]) -> Iterator[Metric]:
+        names = ["operation", "account", "region"]
+        labelled = [([operation, where.account, where.region], counters) for (operation, where), counters in rows]
+        requests = CounterMetricFamily(
+            "crossbus_put_requests", "Requests that put events, by outcome.", labels=[*names, "outcome"]
+        )
+        for labels, counters in labelled:
+            done = counters.requests - counters.failed - counters.throttled
+            for outcome, count in (("ok", done), ("failed", counters.failed), ("throttled", counters.throttled)):
+                requests.add_metric([*labels, outcome], count)
+        yield requests
+        rows_of: tuple[tuple[str, str, Callable[[PutCounters], int]], ...] = (
+            ("put_entries", "Entries of requests that put events.", lambda c: c.entries),
+            ("put_entries_failed", "Entries that were refused.", lambda c: c.entries_failed),
+        )
+        for name, text, read in rows_of:
+            family = CounterMetricFamily(f"crossbus_{name}", text, labels=names)
+            for labels, counters in labelled:
+                family.add_metric(labels, read(counters))
+            yield family
+        histograms: tuple[tuple[str, str, Callable[[PutCounters], Histogram]], ...] = (
+            ("put_request_seconds", "From a request that puts events to its answer.", lambda c: c.seconds),
+            ("put_request_bytes", "Bodies of requests that put events.", lambda c: c.size_bytes),
+        )
+        for name, text, read_histogram in histograms:
+            yield _histogram(
+                name, text, names, [(tuple(labels), read_histogram(counters)) for labels, counters in labelled]
+            )
 
     @staticmethod
     def _source_families(rows: list[tuple[str, QueueSourceCounters]]) -> Iterator[Metric]:

@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 import msgspec
 
-from router import archive_rows, limits, log
+from router import archive_rows, attempt_counts, limits, log
 from router.archive_rows import ArchiveRows, Tally
 from router.bus_log import BusLog
 from router.catalog import kinds
@@ -31,9 +31,9 @@ from router.core.pace import PaceSettings
 from router.core.ruletable import MalformedDetail
 from router.core.ruletable_lookup import TooManySteps
 from router.core.transform import InvalidInput
-from router.dead_letters import DeadLetters, count_queued
+from router.dead_letters import DeadLetters
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, encoded, origin_of
-from router.metrics import Metrics, Origin, SinkCounters
+from router.metrics import LetterCounters, Metrics, Origin, SinkCounters
 from router.pacing import Pacing
 from router.retries import AgedOut, Retries, aged_out, over, retry_policy
 from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
@@ -245,8 +245,10 @@ class Pipeline:
             counters.accepted += 1
             if rules:
                 counters.matched += 1
+                counters.rules_matched += len(rules)
                 for rule in rules:
                     metrics.rule(rule.arn).matched += 1
+                    counters.deliveries += len(rule.targets)
             else:
                 counters.unmatched += 1
         for lane, deliveries in offers.items():
@@ -349,6 +351,8 @@ class Pipeline:
         if sink is None:
             return self.lanes.take(lane, 100)
         allowed = self._pacing.turns(lane, sink.batch_max)
+        if not allowed and (lane.ready or lane.more):
+            attempt_counts.throttled(self._metrics, lane, self._metrics.sink(*origin_of(lane.name), sink.kind))
         deliveries = self.lanes.take(lane, allowed, only=self._pacing.probed(lane)) if allowed else []
         self._pacing.took(lane, len(deliveries))
         return deliveries
@@ -409,13 +413,8 @@ class Pipeline:
             gone = Rejected("NO_RESOURCE", f"Target {name.target_id} was removed from rule {name.rule_arn}")
             return None, [None] * len(deliveries), [gone] * len(deliveries)
         counters = self._metrics.sink(*origin_of(name), sink.kind)
-        now_ms = self._world.now_ms()
+        attempt_counts.begun(self._metrics, lane, deliveries, counters, now_ms=self._world.now_ms())
         for delivery in deliveries:
-            counters.attempts += 1
-            if delivery.progress is None:
-                counters.first_attempt_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
-            elif delivery.progress.attempts:
-                counters.retries += 1
             try:
                 attempts.append(
                     Attempt(
@@ -490,7 +489,7 @@ class Pipeline:
                 outcome,
                 batch=batch,
                 traced=traced,
-                counters=self._letter_counters(delivery, counters),
+                counters=self._letter_counters(lane, delivery, counters),
                 now_ms=now_ms,
             )
             if due_ms is None:
@@ -527,39 +526,25 @@ class Pipeline:
         counters: SinkCounters,
     ) -> None:
         """The outcomes are durable."""
-        now_ms = self._world.now_ms()
-        delivered = 0
-        for delivery, _, outcome in tried:
-            if isinstance(outcome, Delivered):
-                delivered += 1
-                counters.delivered_s.observe(max(0, now_ms - delivery.accepted.ingested_ms) / 1000)
-            elif isinstance(outcome, Retryable):
-                counters.retryable += 1
-            elif isinstance(outcome, Rejected):
-                counters.rejected += 1
-        counters.delivered += delivered
+        attempt_counts.ended(self._metrics, lane, tried, counters, settled=len(settled), now_ms=self._world.now_ms())
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
             for delivery, _, outcome in tried:
                 if isinstance(outcome, Delivered):
-                    count_queued(self._letter_counters(delivery, counters), 1)
-        else:
-            rule = self._metrics.rule(lane.name.rule_arn)
-            rule.delivered += delivered
-            rule.dead_letters += len(settled) - delivered
-            counters.dead_letters += len(settled) - delivered
+                    self._letter_counters(lane, delivery, counters).queued()
         self.lanes.forget(lane, settled, settled=True)
         self.lanes.forget(lane, (delivery for delivery, _ in parked), settled=False)
         for _, due_ms in parked:
             self.lanes.park(lane, due_ms)
 
-    def _letter_counters(self, delivery: Delivery, counters: SinkCounters) -> SinkCounters:
+    def _letter_counters(self, lane: Lane, delivery: Delivery, counters: SinkCounters) -> LetterCounters:
         """What a delivery's dead letter counts with: the rule and the kind of target that it was for, also where it is
         itself a dead letter on its way to its queue."""
         if not isinstance(delivery.body, DeadLetterMessage):
-            return counters
+            return LetterCounters(counters, self._metrics.rule(lane.name.rule_arn))
         letter = delivery.body.letter
         kind = kinds.kind_of(letter.target_arn or "") or "removed"
-        return self._metrics.sink(*origin_of(LaneName(letter.rule_arn, letter.target_id)), kind)
+        origin = origin_of(LaneName(letter.rule_arn, letter.target_id))
+        return LetterCounters(self._metrics.sink(*origin, kind), self._metrics.rule(letter.rule_arn))
 
     # recover, run, stop
 

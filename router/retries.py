@@ -16,7 +16,7 @@ from router.core.event import envelope
 from router.core.pace import Failing
 from router.dead_letters import DeadLetters
 from router.lanes import DeadLetterMessage, Delivery, Lane, Lanes, Progress
-from router.metrics import SinkCounters
+from router.metrics import LetterCounters
 from router.sinks.base import Attempt, Rejected, Retryable
 from router.store.base import Batch, Table
 from router.trace import Settled
@@ -51,7 +51,7 @@ class Retries:
         *,
         batch: Batch,
         traced: Settled,
-        counters: SinkCounters,
+        counters: LetterCounters,
         now_ms: int,
     ) -> int | None:
         """Park the delivery and say until when, or give it up (None)."""

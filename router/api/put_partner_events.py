@@ -13,6 +13,7 @@ from router import limits
 from router.aws.service import Caller
 from router.core.event import Event, Location, compact, entry_size
 from router.errors import ValidationException
+from router.metrics import Metrics
 from router.partners import Partners
 from router.pipeline import Incoming, Pipeline
 from router.sources.outcome import MALFORMED_DETAIL, Refused
@@ -24,10 +25,11 @@ _NOT_YOURS = Refused("NotAuthorizedForSourceException", "Not authorized for the 
 class PutPartnerEvents:
     """See the module. Requests come checked against the API's model."""
 
-    def __init__(self, partners: Partners, pipeline: Pipeline, world: World) -> None:
+    def __init__(self, partners: Partners, pipeline: Pipeline, world: World, metrics: Metrics) -> None:
         self._partners = partners
         self._pipeline = pipeline
         self._world = world
+        self._metrics = metrics
 
     async def __call__(self, caller: Caller, request: dict[str, Any]) -> dict[str, Any]:
         entries = request["Entries"]
@@ -40,14 +42,17 @@ class PutPartnerEvents:
         flat = [item for items in planned if not isinstance(items, Refused) for item in items]
         taken = iter(await self._pipeline.accept(flat)) if flat else iter(())
         answers: list[dict[str, Any]] = []
+        codes: list[str | None] = []
         for items, event_id in zip(planned, ids, strict=True):
             outcomes = [items] if isinstance(items, Refused) else [next(taken) for _ in items]
             refused = next((outcome for outcome in outcomes if isinstance(outcome, Refused)), None)
+            codes.append(refused.code if refused else None)
             if refused is None:
                 answers.append({"EventId": event_id})
             else:
                 answers.append({"ErrorCode": refused.code, "ErrorMessage": refused.message})
-        return {"FailedEntryCount": sum("ErrorCode" in answer for answer in answers), "Entries": answers}
+        self._metrics.put("PutPartnerEvents", here).took(codes)
+        return {"FailedEntryCount": sum(code is not None for code in codes), "Entries": answers}
 
     def _incoming(self, here: Location, entry: Mapping[str, Any], event_id: str, now: str) -> list[Incoming] | Refused:
         for name in ("Source", "DetailType", "Detail"):

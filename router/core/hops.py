@@ -23,6 +23,7 @@ class HopRefused(msgspec.Struct, frozen=True):
     message: str
 
 
+HOP_CODES = frozenset({"THIRD_ACCOUNT_HOP_DETECTED", "THIRD_REGION_HOP_DETECTED"})
 _REASON = "an event can be sent to an event bus target only once"
 
 

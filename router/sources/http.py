@@ -17,7 +17,7 @@ from aiohttp.http import HttpProcessingError
 
 from router import limits, log
 from router.api.hub import HubApi
-from router.aws.service import Services, error_body
+from router.aws.service import Caller, Services, error_body
 from router.aws.sigv4 import Authenticator
 from router.core.event import Location
 from router.errors import (
@@ -29,7 +29,7 @@ from router.errors import (
     ServiceUnavailable,
     ValidationException,
 )
-from router.metrics import Metrics
+from router.metrics import PUT_OPERATIONS, Metrics
 from router.sources.intake import Intake, split_records
 from router.sources.outcome import Refused, Taken, Withheld
 from router.store.base import StoreError
@@ -175,13 +175,20 @@ class HttpServer:
         trace_header = request.headers.get("X-Amzn-Trace-Id")
         if trace_header is not None:
             caller = msgspec.structs.replace(caller, trace_header=trace_header)
+        started = self._world.monotonic()
         try:
             answer = await service.call(operation, body, caller)
         except ApiError as error:
-            self._metrics.request(operation, error.code)
+            self._count(operation, caller, error.code, size_bytes=len(body), started=started)
             raise
-        self._metrics.request(operation, "ok")
+        self._count(operation, caller, "ok", size_bytes=len(body), started=started)
         return web.Response(body=answer, headers={"Content-Type": service.content_type})
+
+    def _count(self, operation: str, caller: Caller, outcome: str, *, size_bytes: int, started: float) -> None:
+        self._metrics.request(operation, outcome)
+        if operation in PUT_OPERATIONS:
+            counters = self._metrics.put(operation, Location(caller.account, caller.region))
+            counters.answered(outcome, seconds=self._world.monotonic() - started, size_bytes=size_bytes)
 
     def _admin(self, request: web.BaseRequest, body: bytes) -> None:
         self._authenticator.authenticate_admin(

@@ -117,6 +117,8 @@ class Intake:
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Refused):
                 self._metrics.bus(caller, self._counted_bus(caller, entry)).refused += 1
+        codes = [outcome.code if isinstance(outcome, Refused) else None for outcome in outcomes]
+        self._metrics.put("PutEvents", caller).took(codes)
         return outcomes
 
     def _read_for_nobody(self, item: Incoming | Refused) -> Incoming | Refused:

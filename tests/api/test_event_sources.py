@@ -11,6 +11,7 @@ import pytest
 from router.api.put_partner_events import PutPartnerEvents
 from router.core.event import Location
 from router.errors import ValidationException
+from router.metrics import Metrics
 from router.partners import Partners
 from router.pipeline import Incoming
 from router.sources.outcome import THROTTLED, Refused, Taken
@@ -181,7 +182,7 @@ def entry(**changed: Any) -> dict[str, Any]:
 
 
 def putting(api: Api, door: Door) -> PutPartnerEvents:
-    return PutPartnerEvents(Partners(api.catalog), door, Clock())  # type: ignore[arg-type]
+    return PutPartnerEvents(Partners(api.catalog), door, Clock(), Metrics())  # type: ignore[arg-type]
 
 
 async def test_an_event_goes_to_the_partner_bus_of_each_account_that_took_the_source(tmp_path: Path) -> None:

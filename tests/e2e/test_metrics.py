@@ -189,7 +189,10 @@ def test_every_histogram_is_whole(series: Series) -> None:
     assert names == {
         "accept_seconds",
         "ingestion_to_first_attempt_seconds",
+        "ingestion_to_first_attempt_done_seconds",
         "ingestion_to_delivered_seconds",
+        "put_request_seconds",
+        "put_request_bytes",
         "store_commit_seconds",
         "store_commit_batches",
         "loop_lag_seconds",

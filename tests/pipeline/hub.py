@@ -43,6 +43,7 @@ from router.trace_tree import TraceTree
 HERE = Location("111111111111", "us-east-1")
 OTHER = Location("222222222222", "us-east-1")
 FAR = Location("111111111111", "eu-west-1")
+ELSEWHERE = Location("222222222222", "eu-west-1")
 ORDERS = '{"source":["orders"]}'
 FUNCTION = "arn:aws:lambda:us-east-1:111111111111:function:work"
 QUEUE = "arn:aws:sqs:us-east-1:111111111111:queue"
@@ -143,6 +144,8 @@ class Hub:
     ) -> None:
         self.store = store
         self.world = world
+        self.open_to_all = False
+        """Whether the buses let other accounts in."""
         self.metrics = Metrics()
         self.logs_leave = False
         """Whether log groups are at an endpoint, as far as the log of a bus is told."""
@@ -152,12 +155,12 @@ class Hub:
             store,
             world,
             quotas=quotas.RAISED,
-            location_exists={HERE, OTHER, FAR}.__contains__,
+            location_exists={HERE, OTHER, FAR, ELSEWHERE}.__contains__,
         )
         self.catalog.load()
         bus_sink = EventBusSink(
             find_bus=self.catalog.bus,
-            allowed=lambda sender, bus, event, rule_arn: sender.account == bus.location.account,
+            allowed=lambda sender, bus, event, rule_arn: self.open_to_all or sender.account == bus.location.account,
             plan=lambda incoming, batch: self.pipeline.plan(incoming, batch),
             world=world,
         )

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from router import limits
 from router.catalog.model import DeadLetterConfig, Target
+from router.metrics import LetterCounters
 from router.sinks.base import Accepted, Attempt, Outcome, Rejected, Retryable
 from router.sinks.sqs import SqsSink
 from router.store.base import Batch, StoreError
@@ -105,7 +106,7 @@ async def given_up(hub: Hub, given: Target, *, attempts: int) -> None:
         failure=BUSY,
         attempts=attempts,
         condition="MaximumEventAgeInSeconds",
-        counters=hub.counters,
+        counters=LetterCounters(hub.counters, hub.metrics.rule(RULE_ARN)),
         lanes=hub.lanes,
     )
     await hub.store.commit(batch)

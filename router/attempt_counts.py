@@ -1,0 +1,86 @@
+"""What attempts count: when they begin, when they have to wait, and when their outcomes are durable.
+
+Everything is counted twice: by where the rule is and the kind of target, and by rule. Dead letters on their way to a
+queue are no deliveries of a rule and count with their queue only. Plain additions; it must not know why an outcome is
+what it is, and it changes nothing but counters.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from router.core.hops import HOP_CODES
+from router.lanes import DEAD_LETTER_QUEUE, Delivery, Lane
+from router.metrics import Metrics, RuleCounters, SinkCounters
+from router.retries import AgedOut
+from router.sinks.base import Attempt, Delivered, Outcome, Rejected
+
+_HOP = "event_bus"
+"""AWS has no latencies of what goes to another bus, so a rule's are those of its other targets."""
+
+
+def begun(metrics: Metrics, lane: Lane, deliveries: Iterable[Delivery], counters: SinkCounters, *, now_ms: int) -> None:
+    """Attempts of a rule's deliveries begin."""
+    rule = metrics.rule(lane.name.rule_arn)
+    for delivery in deliveries:
+        counters.attempts += 1
+        if delivery.progress is None:
+            waited_s = _age_s(delivery, now_ms)
+            counters.first_attempt_s.observe(waited_s)
+            if lane.kind != _HOP:
+                rule.first_attempt_s.observe(waited_s)
+        elif delivery.progress.attempts:
+            counters.retries += 1
+            rule.retries += 1
+
+
+def throttled(metrics: Metrics, lane: Lane, counters: SinkCounters) -> None:
+    """What a lane has ready must wait for its target's rate."""
+    counters.throttled += 1
+    if lane.name.rule_arn != DEAD_LETTER_QUEUE:
+        metrics.rule(lane.name.rule_arn).throttled += 1
+
+
+def ended(
+    metrics: Metrics,
+    lane: Lane,
+    tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
+    counters: SinkCounters,
+    *,
+    settled: int,
+    now_ms: int,
+) -> None:
+    """The outcomes of attempts are durable; `settled` of the deliveries are delivered or given up."""
+    rule = RuleCounters() if lane.name.rule_arn == DEAD_LETTER_QUEUE else metrics.rule(lane.name.rule_arn)
+    delivered = rejected = hops_refused = aged = 0
+    attempted, timed = lane.kind != "removed", lane.kind not in (_HOP, "removed")
+    for delivery, _, outcome in tried:
+        if isinstance(outcome, AgedOut):
+            aged += 1
+            continue
+        age_s = _age_s(delivery, now_ms)
+        if delivery.progress is None and attempted:
+            counters.first_attempt_done_s.observe(age_s)
+            if timed:
+                rule.first_attempt_done_s.observe(age_s)
+        if isinstance(outcome, Delivered):
+            delivered += 1
+            counters.delivered_s.observe(age_s)
+            if timed:
+                rule.delivered_s.observe(age_s)
+        elif isinstance(outcome, Rejected):
+            rejected += 1
+            hops_refused += outcome.code in HOP_CODES
+    made = len(tried) - aged
+    counters.delivered += delivered
+    counters.rejected += rejected
+    counters.retryable += made - delivered - rejected
+    rule.attempts += made if attempted else 0
+    rule.delivered += delivered
+    rule.hops += delivered if lane.kind == _HOP else 0
+    rule.hops_refused += hops_refused
+    rule.dead_letters += settled - delivered
+    if lane.name.rule_arn != DEAD_LETTER_QUEUE:
+        counters.dead_letters += settled - delivered
+
+
+def _age_s(delivery: Delivery, now_ms: int) -> float:
+    return max(0, now_ms - delivery.accepted.ingested_ms) / 1000
