@@ -8,6 +8,7 @@ SHELL := /bin/sh
 
 HUB_FILE ?= config/hub.yaml
 KILLS ?= 100
+PARKED ?= 1000000
 SEEDS ?= 10000
 # Which Python makes the environment; any one from 3.11 on: make serve PYTHON=/opt/python/bin/python3.12
 PYTHON ?=
@@ -28,7 +29,7 @@ test: $(VENV)/.dev  ## everything a change must pass: format, lint, types, tests
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy $(CODE)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-deep: $(VENV)/.dev  ## all tests, with those that are too long for `make test`
 	CROSSBUS_TEST_DEEP=1 $(BIN)/pytest -m "" --timeout 1800
@@ -55,6 +56,9 @@ bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of .
 
 crash: $(VENV)/.dev  ## kill a hub under load again and again, and look for every acknowledged event (KILLS=100)
 	$(BIN)/python -m loadtest.crash --kills $(KILLS)
+
+outage: $(VENV)/.dev  ## let a target be away until a million deliveries wait for it, and measure (ten minutes; PARKED=1000000)
+	$(BIN)/python -m loadtest.outage --parked $(PARKED)
 
 simulate: $(VENV)/.dev  ## simulate hubs in which everything fails, with fresh seeds on all processors (SEEDS=10000)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
@@ -88,7 +92,7 @@ help:  ## this text
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
 	  /^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching crash simulate format lock clean help FORCE
+.PHONY: serve test test-deep lint types coverage bench bench-matching crash outage simulate format lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
 # whose Python has gone away is made again.
