@@ -122,11 +122,15 @@ def nested(levels: int, opening: str = '{"a":', inner: str = "1", closing: str =
 # the protocol
 
 
-@pytest.mark.parametrize("operation", ["NoSuchOperation", *sorted(set(MODEL.operation_names) - IMPLEMENTED)])
-def test_an_operation_that_is_not_implemented_is_unknown(hub: HubProcess, operation: str) -> None:
-    status, code, message = call(hub, operation, {})
+def test_an_operation_that_nobody_has_is_unknown(hub: HubProcess) -> None:
+    status, code, message = call(hub, "NoSuchOperation", {})
     assert (status, code) == (400, "UnknownOperationException")
-    assert operation in message
+    assert "NoSuchOperation" in message
+
+
+def test_every_operation_of_the_model_is_there() -> None:
+    assert sorted(IMPLEMENTED) == sorted(MODEL.operation_names)
+    assert len(IMPLEMENTED) == 57
 
 
 @pytest.mark.parametrize("operation", sorted(IMPLEMENTED))
