@@ -174,7 +174,7 @@ class HubProcess:
         return total
 
 
-def eventually(check: Any, *, seconds: float = 15.0) -> Any:
+def eventually(check: Any, *, seconds: float = 60.0) -> Any:
     """The first true value of `check()`; fails with the last value when none comes in time."""
     end = time.monotonic() + seconds
     value = check()
@@ -186,7 +186,7 @@ def eventually(check: Any, *, seconds: float = 15.0) -> Any:
     return value
 
 
-def receive_all(sqs: Any, url: str, *, expected: int, seconds: float = 20.0) -> list[dict[str, Any]]:
+def receive_all(sqs: Any, url: str, *, expected: int, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Messages of a queue, deleted as they are read, until `expected` have come."""
     messages: list[dict[str, Any]] = []
     end = time.monotonic() + seconds
