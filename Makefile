@@ -54,6 +54,9 @@ bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of .
 	$(BIN)/python -m loadtest.matching
 	$(BIN)/python -m loadtest.matching --changes
 
+bench-control-plane: $(VENV)/.dev  ## every call of the events API, long listings, and delivery while rules change (three minutes)
+	$(BIN)/python -m loadtest.control_plane
+
 crash: $(VENV)/.dev  ## kill a hub under load again and again, and look for every acknowledged event (KILLS=100)
 	$(BIN)/python -m loadtest.crash --kills $(KILLS)
 
@@ -90,9 +93,10 @@ clean:  ## remove the environment and all that tools have left behind; the data 
 help:  ## this text
 	@awk 'BEGIN { FS = ":.*##[ ]*" } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
-	  /^[a-z-]+:.*##/ { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	  /^[a-z-]+:.*##/ { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching crash outage simulate format lock clean help FORCE
+.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane crash outage simulate format \
+  lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
 # whose Python has gone away is made again.

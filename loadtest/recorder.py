@@ -3,7 +3,8 @@
     python -m loadtest.recorder [--delay-ms 5]
 
 Prints its port. A delivery counts when it has come, before it is answered; the answer comes `--delay-ms` later, so that
-a hub that is killed has deliveries in flight. `GET /stats` says how many came, `GET /ids` which, how often.
+a hub that is killed has deliveries in flight. `GET /stats` says how many came, `GET /ids` which, how often, `GET
+/arrived` when each event came first, on the machine's monotonic clock, in ns.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from typing import Any, Self
@@ -54,6 +56,7 @@ class _Server:
         self._delay_s = delay_s
         self.queue: Counter[str] = Counter()
         self.destination: Counter[str] = Counter()
+        self.arrived_ns: dict[str, int] = {}
 
     async def serve(self) -> None:
         """Until the process is ended."""
@@ -81,14 +84,22 @@ class _Server:
             return _encode({name: [len(found), found.total()] for name, found in counts.items()})
         if head.startswith(b"GET /ids"):
             return _encode({"queue": self.queue, "destination": self.destination})
+        if head.startswith(b"GET /arrived"):
+            return _encode(self.arrived_ns)
+        now_ns = time.monotonic_ns()
         if b"SendMessageBatch" in head:
             entries = _decode_batch(body).entries
-            self.queue.update(_decode_envelope(entry.message_body).id for entry in entries)
+            self._came([_decode_envelope(entry.message_body).id for entry in entries], self.queue, now_ns)
             await asyncio.sleep(self._delay_s)
             return _encode(_Answer([_Sent(entry.id, entry.id) for entry in entries]))
-        self.destination[_decode_envelope(body).id] += 1
+        self._came([_decode_envelope(body).id], self.destination, now_ns)
         await asyncio.sleep(self._delay_s)
         return b""
+
+    def _came(self, event_ids: list[str], at: Counter[str], now_ns: int) -> None:
+        at.update(event_ids)
+        for event_id in event_ids:
+            self.arrived_ns.setdefault(event_id, now_ns)
 
 
 class Recorder:
@@ -121,6 +132,11 @@ class Recorder:
     def ids(self) -> dict[str, dict[str, int]]:
         """For the queue and the destination: how often each event came, by its id."""
         found: dict[str, dict[str, int]] = self._get("ids")
+        return found
+
+    def arrived(self) -> dict[str, int]:
+        """When each event came first, by its id; on the machine's monotonic clock, in ns."""
+        found: dict[str, int] = self._get("arrived")
         return found
 
     def _get(self, path: str) -> Any:

@@ -123,6 +123,9 @@ INSIGHTS_PAGE_ITEMS_MAX = 10_000  # AWS: GetQueryResults
 
 # Rule tables.
 MERGE_DELAY_S = 0.2  # ours: a changed rule table is merged after this time, with the changes that came meanwhile
+MERGE_SHARE_MIN = 0.05  # ours: of the event loop's time, while so many changes as the next line says wait to be merged
+MERGE_CHANGES_UNHURRIED = 100  # ours: with more of them the share grows in proportion; each costs the next one its copy
+MERGE_SHARE_MAX = 0.5  # ours
 
 # Explaining (`/_hub/v1/explain`).
 EXPLAINED_EVENT_CHARS_MAX = 1024 * 1024 + 8192  # ours: the largest event with its envelope

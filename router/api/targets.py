@@ -45,7 +45,6 @@ async def list_rule_names_by_target(access: Access, caller: Caller, request: dic
     """Rules in any state, disabled ones too."""
     bus = access.rules(caller, request.get("EventBusName"), "events:ListRuleNamesByTarget")
     arn = request["TargetArn"]
-    known = access.catalog.rules(bus.location, bus.name)
-    names = sorted(name for name, rule in known.items() if any(target.arn == arn for target in rule.targets))
+    names = access.catalog.rule_names_by_target(bus.location, bus.name, arn)
     found, more = page(names, request, "ListRuleNamesByTarget", bus.arn, arn)
     return {"RuleNames": list(found), **more}

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import msgspec
 
 from router import log
@@ -22,7 +21,7 @@ from router.catalog.partners import EventSource
 from router.catalog.permissions import Permission
 from router.catalog.quotas import Quotas
 from router.catalog.routes import Route, RoutedRule, RoutedTarget
-from router.catalog.state import BusEntry, CatalogState, Changes
+from router.catalog.state import BusEntry, CatalogState, Changes, merge_pause_s
 from router.catalog.tags import LIMIT_EXCEEDED
 from router.catalog.things import Things
 from router.config import Resources
@@ -100,6 +99,11 @@ class Catalog:
         entry = self._state.entry(location, bus)
         return entry.rule_names if entry else ()
 
+    def rule_names_by_target(self, location: Location, bus: str, target_arn: str) -> Sequence[str]:
+        """The rules in any state that have the target, sorted. Do not change it, do not keep it."""
+        entry = self._state.entry(location, bus)
+        return entry.by_target.get(target_arn, ()) if entry else ()
+
     def rule_by_arn(self, arn: str) -> Rule | None:
         return self._state.rule_by_arn(arn)
 
@@ -140,7 +144,7 @@ class Catalog:
         self._state.prepare()
 
     async def keep_merged(self) -> None:
-        """Fold changes of rules into their tables, until cancelled, a millisecond at a time between other work.
+        """Fold changes of rules into their tables, until cancelled, a millisecond at a time with pauses for other work.
 
         Changes are live without it; with it they cost events nothing after a while.
         """
@@ -149,8 +153,10 @@ class Catalog:
             # Changes seldom come alone.
             await anyio.sleep(MERGE_DELAY_S)
             self._overlaid = anyio.Event()
-            for _ in self._state.merge():
-                await anyio.lowlevel.checkpoint()
+            started = self.world.monotonic()
+            for changes in self._state.merge():
+                await anyio.sleep(merge_pause_s(self.world.monotonic() - started, changes))
+                started = self.world.monotonic()
 
     # buses
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
+from router import limits
 from router.catalog import buses
-from router.catalog.model import Bus, Rule, Thing
+from router.catalog.model import Bus, Rule, Target, Thing
 from router.catalog.routes import Route, RoutedRule, RoutedTarget, in_table, routed
 from router.catalog.things import Things
 from router.core.bus_log import Logging
@@ -32,14 +33,16 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BusEntry:
-    """One bus with its rules. `rule_names` is sorted; `wildcard_rules` counts the patterns that have a wildcard."""
+    """One bus with its rules. `rule_names` is sorted, and so are the names of the rules that have a target, which
+    `by_target` has by the target's ARN; `wildcard_rules` counts the patterns that have a wildcard."""
 
-    __slots__ = ("bus", "patterns", "route", "rule_names", "rules", "table", "wildcard_rules")
+    __slots__ = ("bus", "by_target", "patterns", "route", "rule_names", "rules", "table", "wildcard_rules")
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self.rules: dict[str, Rule] = {}
         self.rule_names: list[str] = []
+        self.by_target: dict[str, list[str]] = {}
         self.patterns: dict[str, Pattern] = {}
         self.wildcard_rules = 0
         self.table: RuleTable[RoutedRule] | None = None
@@ -119,16 +122,25 @@ class CatalogState:
                 for _ in self._table(entry).prepare():
                     pass
 
-    def merge(self) -> Generator[None, None, None]:
+    def merge(self) -> Generator[int, None, None]:
         """Fold the changes to rule tables into their bases, in steps of about a millisecond.
 
-        Tables may change between the steps: what has changed meanwhile stays an overlay.
+        Yields how many changes stand beside the base of the table in work. Tables may change between the steps: what
+        has changed meanwhile stays an overlay.
         """
         for entry in list(self.entries()):
             start = entry.table
             if start is None or not start.changes:
                 continue
-            merged = yield from start.merging()
+            merging = start.merging()
+            merged: RuleTable[RoutedRule] | None = None
+            while merged is None:
+                try:
+                    next(merging)
+                except StopIteration as done:
+                    merged = done.value
+                else:
+                    yield self._table(entry).changes
             assert entry.table is not None, "a table is only ever changed"
             entry.table = entry.table.rebased(merged, start)
             entry.route = None
@@ -199,8 +211,10 @@ class CatalogState:
     def _put_rule(self, rule: Rule, pattern: Pattern | None, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)
         overlay = self._forget(entry, rule, overlaid)
-        if rule.name not in entry.rules:
+        old = entry.rules.get(rule.name)
+        if old is None:
             insort(entry.rule_names, rule.name)
+        _index_targets(entry, rule.name, old.targets if old else (), rule.targets)
         entry.rules[rule.name] = rule
         self._rules[rule.arn] = rule
         if pattern is not None:
@@ -212,7 +226,7 @@ class CatalogState:
     def _delete_rule(self, rule: Rule, overlaid: "dict[BusEntry, _Overlay]") -> None:
         entry = self._entry_of(rule)
         self._forget(entry, rule, overlaid)
-        del entry.rules[rule.name]
+        _index_targets(entry, rule.name, entry.rules.pop(rule.name).targets, ())
         del entry.rule_names[bisect_left(entry.rule_names, rule.name)]
         del self._rules[rule.arn]
 
@@ -235,6 +249,29 @@ class CatalogState:
         if old is not None:
             entry.wildcard_rules -= old.wildcards
         return overlay
+
+
+def _index_targets(entry: BusEntry, rule: str, old: Sequence[Target], new: Sequence[Target]) -> None:
+    """Change `by_target` where the rule's targets change."""
+    before, after = ({target.arn for target in targets} for targets in (old, new))
+    for arn in before - after:
+        names = entry.by_target[arn]
+        del names[bisect_left(names, rule)]
+        if not names:
+            del entry.by_target[arn]
+    for arn in after - before:
+        insort(entry.by_target.setdefault(arn, []), rule)
+
+
+def merge_pause_s(worked_s: float, changes: int) -> float:
+    """How long other work comes first after a step of a merge that took `worked_s`, with so many changes waiting.
+
+    A merge costs what the bus's rules cost, a change beside the base what the changes beside it cost: few may wait long
+    for a merge that hardly takes time from deliveries; many are in the way of each other.
+    """
+    crowd = max(1.0, changes / limits.MERGE_CHANGES_UNHURRIED)
+    share = min(limits.MERGE_SHARE_MAX, limits.MERGE_SHARE_MIN * crowd)
+    return worked_s * (1 / share - 1)
 
 
 class _Overlay:

@@ -228,22 +228,26 @@ class Bucket(Generic[K]):
 
     def _prepare(self) -> Iterator[None]:
         self.everything = (1 << len(self.branches)) - 1
-        conditions: dict[str, list[tuple[int, tuple[Test, ...]]]] = {}
+        # Two lists a path and no tuple a condition: garbage collections look at each of them while they last.
+        conditions: dict[str, tuple[list[int], list[tuple[Test, ...]]]] = {}
         for row, branch in enumerate(self.branches):
             for field in branch:
                 if self.source is None or field.path != "source":
-                    conditions.setdefault(field.path, []).append((row, field.tests))
+                    rows, tests = conditions.setdefault(field.path, ([], []))
+                    rows.append(row)
+                    tests.append(field.tests)
             if row % 1024 == 1023:
                 yield
         self.paths = frozenset(conditions) if self.source is None else frozenset(["source", *conditions])
         unsure: list[int] = []
         for path in sorted(conditions):
+            rows, tests = conditions[path]
             node = self._node(path)
             if node is None:
-                unsure += [row for row, _ in conditions[path]]
+                unsure += rows
                 continue
             node.index = FieldIndex(self._steps)
-            yield from node.index.fill(conditions[path], self.everything)
+            yield from node.index.fill(zip(rows, tests, strict=True), self.everything)
         self.unsure = rows_of(sorted(set(unsure)))
         self.root.close(self.everything)
         self.results = Results(self.keys, self._steps)

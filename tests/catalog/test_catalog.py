@@ -219,6 +219,40 @@ async def test_put_rule_replaces_all_but_targets_tags_and_creator(tmp_path: Path
         assert ([target.id for target in rule.targets], rule.tags, rule.created_by) == (["t"], {"k": "v"}, HERE.account)
 
 
+async def test_rules_are_found_by_their_targets_whatever_changed_them(tmp_path: Path) -> None:
+    arns = [QUEUE, f"{QUEUE}-2", f"{QUEUE}-3"]
+
+    def looked_through(catalog: Catalog) -> dict[str, list[str]]:
+        known = catalog.rules(HERE, "default")
+        return {
+            arn: sorted(name for name, rule in known.items() if arn in [target.arn for target in rule.targets])
+            for arn in arns
+        }
+
+    def found(catalog: Catalog) -> dict[str, list[str]]:
+        return {arn: list(catalog.rule_names_by_target(HERE, "default", arn)) for arn in arns}
+
+    async with running(tmp_path) as catalog:
+        for name in ("c", "a", "b", "d"):
+            await put_rule(catalog, name)
+            await put_targets(catalog, name, Target(id="1", arn=arns[0]), Target(id="2", arn=arns[0]))
+        await put_targets(catalog, "a", Target(id="2", arn=arns[1]))
+        await catalog.remove_targets(HERE, "default", "b", ["1"])
+        await catalog.remove_targets(HERE, "default", "c", ["1", "2"])
+        await put_targets(catalog, "c", Target(id="1", arn=arns[2]))
+        await catalog.remove_targets(HERE, "default", "d", ["1", "2"])
+        await catalog.delete_rule(HERE, "default", "d")
+        await catalog.set_rule_state(HERE, "default", "a", "DISABLED")
+        await put_rule(catalog, "b", '{"source":["bills"]}')
+        expected = {arns[0]: ["a", "b"], arns[1]: ["a"], arns[2]: ["c"]}
+        assert (found(catalog), looked_through(catalog)) == (expected, expected)
+        await catalog.remove_targets(HERE, "default", "c", ["1"])
+        assert found(catalog) == {**expected, arns[2]: []}
+        assert catalog.rule_names_by_target(HERE, "no such bus", arns[0]) == ()
+    async with running(tmp_path) as catalog:
+        assert found(catalog) == {**expected, arns[2]: []}
+
+
 async def test_concurrent_changes_to_one_rule_all_count(tmp_path: Path) -> None:
     async with running(tmp_path) as catalog:
         await put_rule(catalog, "a")

@@ -10,8 +10,9 @@ from router.catalog import catalog as catalog_module
 from router.catalog.catalog import Catalog
 from router.catalog.model import Target
 from router.catalog.routes import RoutedRule
+from router.catalog.state import merge_pause_s
 from router.core.ruletable import RuleTable
-from tests.catalog.hub import HERE, QUEUE, matched, put_rule, put_targets, running
+from tests.catalog.hub import HERE, QUEUE, Clock, matched, put_rule, put_targets, running
 
 
 def table(catalog: Catalog) -> RuleTable[RoutedRule]:
@@ -77,3 +78,48 @@ async def test_tables_are_built_before_the_first_event_when_asked_for(tmp_path: 
         catalog.prepare()
         assert list(table(catalog).prepare()) == []
         assert matched(catalog) == ["a"]
+
+
+class _Watch(Clock):
+    """Each look at it is a millisecond later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.s = 0.0
+
+    def monotonic(self) -> float:
+        self.s += 0.001
+        return self.s
+
+
+async def test_between_the_steps_of_a_merge_other_work_comes_first(
+    tmp_path: Path, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, clock=_Watch()) as catalog, anyio.create_task_group() as tasks:
+        assert matched(catalog) == []
+        for number in range(40):
+            await put_rule(catalog, f"rule-{number:02}")
+        slept: list[float] = []
+        sleep = anyio.sleep
+
+        async def noted(seconds: float) -> None:
+            slept.append(seconds)
+            await sleep(0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(anyio, "sleep", noted)
+            tasks.start_soon(catalog.keep_merged)
+            while table(catalog).changes:
+                await sleep(0.005)
+        between = slept[1:]
+        assert between
+        assert {round(seconds, 6) for seconds in between} == {0.019}, "19 ms for others after each millisecond"
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("changes", "pause_s"),
+    [(0, 19.0), (1, 19.0), (100, 19.0), (200, 9.0), (500, 3.0), (1000, 1.0), (100_000, 1.0)],
+)
+def test_a_merge_takes_a_twentieth_of_the_time_and_more_where_changes_pile_up(changes: int, pause_s: float) -> None:
+    assert merge_pause_s(1.0, changes) == pytest.approx(pause_s)
