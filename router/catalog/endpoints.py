@@ -95,6 +95,8 @@ def updated(old: Endpoint, request: Mapping[str, Any], *, now_ms: int, known: Ca
         new = msgspec.structs.replace(new, replicates=state == "ENABLED")
     if new.replicates and new.role_arn is None:
         raise _invalid("RoleArn", "a role is required where ReplicationConfig.State is ENABLED, which is its default")
+    if new.replicates and not all(known(bus_arn(where, new.bus)) for where in (new.location, new.other)):
+        raise ResourceNotFoundException(f"Event bus {new.bus} does not exist.")
     return msgspec.structs.replace(new, modified_ms=now_ms)
 
 
