@@ -333,6 +333,22 @@ async def test_destination_is_known_by_its_arn_with_and_without_uuid() -> None:
     assert ARN.startswith(short + "/")
 
 
+async def test_what_waited_for_its_turn_goes_with_what_is_configured_then() -> None:
+    async with (
+        serving(always(200)) as server,
+        parts_of(hub_at(server.url, InvocationRateLimitPerSecond=1)) as parts,
+    ):
+        sending = asyncio.create_task(parts.sink().send([attempt(TARGET), attempt(TARGET)]))
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        await parts.connections.deauthorize(HERE, "partner")
+        first, second = await sending
+        assert first == Delivered()
+        assert isinstance(second, Retryable)
+        assert "connection partner is not usable" in second.message
+        assert len(server.requests) == 1
+
+
 def test_rate_limit_delays_what_exceeds_it() -> None:
     limit = RateLimit(2)
     assert [limit.wait_s(100.0) for _ in range(4)] == [0.0, 0.5, 1.0, 1.5]
