@@ -18,6 +18,7 @@ from router.sinks.api_destination import ApiDestinationSink, RateLimit
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.http_client import Clients, HttpClient, Response
 from tests.connections import parts_of
+from tests.pipeline.hub import until
 from tests.sinks import suite
 from tests.sinks.fakes import HERE, always, attempt, serving
 
@@ -339,8 +340,7 @@ async def test_what_waited_for_its_turn_goes_with_what_is_configured_then() -> N
         parts_of(hub_at(server.url, InvocationRateLimitPerSecond=1)) as parts,
     ):
         sending = asyncio.create_task(parts.sink().send([attempt(TARGET), attempt(TARGET)]))
-        while not server.requests:
-            await asyncio.sleep(0.001)
+        await until(lambda: bool(server.requests))
         await parts.connections.deauthorize(HERE, "partner")
         first, second = await sending
         assert first == Delivered()
