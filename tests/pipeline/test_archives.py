@@ -298,6 +298,19 @@ async def test_what_was_on_its_way_when_its_archive_was_deleted_goes_too() -> No
         assert store.rows(Table.ARCHIVE) == 0
 
 
+async def test_what_is_deleted_is_looked_after_for_a_minute() -> None:
+    store, world = MemoryStore(), HandWorld()
+    async with running(store, ScriptedSink(), world=world) as hub:
+        await hub.archive()
+        await hub.accept("e1")
+        await hub.archives.delete(HERE, "all")
+        for left in (1, 0):
+            await hub.archives.sweep()
+            assert store.rows(Table.ARCHIVE) == 0
+            assert len(hub.archives._doomed) == left
+            world.ms += 60_000
+
+
 async def test_what_was_on_its_way_into_an_archive_without_events_goes_too() -> None:
     store, world = MemoryStore(), HandWorld()
     async with running(store, ScriptedSink(), world=world) as hub:
