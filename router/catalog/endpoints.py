@@ -35,6 +35,10 @@ class Endpoint(Thing, frozen=True, kw_only=True, omit_defaults=True):
     healthy: bool = True
 
     @property
+    def id(self) -> str:
+        return self.endpoint_id
+
+    @property
     def other(self) -> Location:
         return Location(self.location.account, self.other_region)
 

@@ -73,6 +73,12 @@ async def test_an_endpoint_is_there_after_a_restart_and_belongs_to_its_account(t
         endpoints = GlobalEndpoints(api.catalog)
         assert endpoints.by_id(HERE.account, shown["EndpointId"]) is not None
         assert endpoints.by_id(THEM.account, shown["EndpointId"]) is None
+        await api.call("UpdateEndpoint", Name="one", Description="new")
+        found = endpoints.by_id(HERE.account, shown["EndpointId"])
+        assert found is not None
+        assert found.description == "new"
+        await api.call("DeleteEndpoint", Name="one")
+        assert endpoints.by_id(HERE.account, shown["EndpointId"]) is None
 
 
 async def test_endpoints_are_listed_in_pages_by_name(tmp_path: Path) -> None:
