@@ -196,10 +196,12 @@ class ArchiveRows:
         return (rows[-1][0] if rows else None), len(old)
 
     async def clear(self, number: int) -> int:
-        """One step of deleting an archive's events, or at last its counters; how many rows went."""
+        """One step of deleting an archive's events, or at last its counters; how many rows went. Events that came just
+        before the counters went, and were not to be seen yet, are not counted any more."""
         rows = self._step(key32(number) + b"\0", successor(key32(number)))
-        await self._delete(number, rows)
-        if not rows and self._store.get(Table.ARCHIVE, key32(number)) is not None:
+        counted = self._store.get(Table.ARCHIVE, key32(number)) is not None
+        await self._delete(number, rows, counted=counted)
+        if not rows and counted:
             batch = Batch(essential=True)
             batch.delete(Table.ARCHIVE, key32(number))
             await self._store.commit(batch)
@@ -209,7 +211,7 @@ class ArchiveRows:
     def _step(self, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
         return self._store.scan(Table.ARCHIVE, start, stop, limit=_STEP_ROWS, bytes_max=_STEP_BYTES)
 
-    async def _delete(self, number: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    async def _delete(self, number: int, rows: Sequence[tuple[bytes, bytes]], *, counted: bool = True) -> None:
         if not rows:
             return
         batch = Batch(essential=True)
@@ -217,5 +219,8 @@ class ArchiveRows:
         for key, value in rows:
             batch.delete(Table.ARCHIVE, key)
             tally.add(key, value, sign=-1)
-        self.count(batch, {number: tally})
+        if counted:
+            self.count(batch, {number: tally})
+        else:
+            batch.then(lambda: self._grow((tally,)))
         await self._store.commit(batch)

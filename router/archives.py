@@ -26,6 +26,8 @@ from router.store.base import Batch, StoreError
 from router.world import World
 
 _AGAIN_S = 10.0
+_WATCHED_MS = 60_000
+"""How long a deleted archive's number is watched for what was on its way."""
 _NOTHING_GIVEN = "At least one of EventPattern, RetentionDays or Description must be provided."
 
 
@@ -39,14 +41,15 @@ class Archives:
         self.expired = 0
         """Events that went because they were older than their archive keeps them."""
         self._number = 0
-        self._doomed: set[int] = set()
-        """Numbers of deleted archives; they stay, for what was on its way when they were deleted."""
+        self._doomed: dict[int, int] = {}
+        """Numbers of deleted archives, and when they were; they stay a while, for what was on its way then."""
         self._deleted = anyio.Event()
 
     def load(self) -> None:
         """Take over what the store has."""
         known = {archive.number for archive in self._catalog.things.all(Archive)}
-        self._doomed = {number for number in self.rows.load() if number not in known}
+        now_ms = self._world.now_ms()
+        self._doomed = {number: now_ms for number in self.rows.load() if number not in known}
         self._number = max(self.rows.number_max, *known, 0) if known else self.rows.number_max
 
     # reading
@@ -144,7 +147,7 @@ class Archives:
             await change.commit(gone, batch)
 
     def _doom(self, number: int) -> None:
-        self._doomed.add(number)
+        self._doomed[number] = self._world.now_ms()
         self._deleted.set()
 
     def _next_number(self) -> int:
@@ -250,9 +253,12 @@ class Archives:
 
     async def sweep(self) -> None:
         """One pass over all archives, in small steps with turns for others between them. Raises StoreError."""
-        for number in sorted(self._doomed):
+        for number, deleted_ms in sorted(self._doomed.items()):
             while await self.rows.clear(number):
                 await anyio.lowlevel.checkpoint()
+            if deleted_ms + _WATCHED_MS <= self._world.now_ms():
+                del self._doomed[number]
+            await anyio.lowlevel.checkpoint()
         for archive in list(self._catalog.things.all(Archive)):
             if archive.retention_days:
                 await self._expire(archive, self._world.now_ms() - archive.retention_days * 86_400_000)

@@ -26,7 +26,7 @@ from router.catalog.things import Things
 from router.config import Resources
 from router.core.arn import api_destination_arn
 from router.core.event import Location
-from router.errors import ApiError, LimitExceededException, ValidationException
+from router.errors import ApiError, LimitExceededException, ServiceUnavailable, ValidationException
 from router.secrets import Secrets, SecretsError
 from router.world import World
 
@@ -108,7 +108,7 @@ class Connections:
 
     async def create(self, new: New) -> Connection:
         self._check_authorization_endpoint(new.auth, "create")
-        await self._secrets.ready()
+        await self._ready()
         async with self._catalog.changing() as change:
             if self.things.get(Connection, new.location, new.name) is not None:
                 raise connections.already_exists(new.name)
@@ -120,7 +120,7 @@ class Connections:
 
     async def update(self, location: Location, name: str, update: Update) -> Connection:
         self._check_authorization_endpoint(update.auth or {}, "update")
-        await self._secrets.ready()
+        await self._ready()
         return await self._replace(
             location, name, lambda old: connections.updated(old, update, self._fresh(), self._secrets)
         )
@@ -270,6 +270,14 @@ class Connections:
     def _check_quota(self, kind: type[Thing], location: Location, count_max: int) -> None:
         if len(self.things.names(kind, location)) >= count_max:
             raise LimitExceededException(LIMIT_EXCEEDED)
+
+    async def _ready(self) -> None:
+        """There is a key to seal with. Raises ServiceUnavailable."""
+        try:
+            await self._secrets.ready()
+        except SecretsError as error:
+            log.warning("secrets.no_key", error=str(error))
+            raise ServiceUnavailable("The hub has no key to encrypt secrets with, and could not make one.") from error
 
     def _fresh(self) -> Fresh:
         uuid, secret_uuid = self._world.uuids(2)

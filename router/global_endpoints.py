@@ -37,8 +37,8 @@ class GlobalEndpoints:
 
     def by_id(self, account: str, endpoint_id: str) -> Endpoint | None:
         """The account's endpoint with this id, wherever its home is."""
-        every = self._catalog.things.all(Endpoint)
-        return next((one for one in every if one.endpoint_id == endpoint_id and one.location.account == account), None)
+        found = self._catalog.things.by_id(Endpoint, endpoint_id)
+        return found if found is not None and found.location.account == account else None
 
     # changing
 

@@ -33,13 +33,19 @@ class Partners:
     def sources_of(self, offer: PartnerSource) -> list[EventSource]:
         """As each account has it, by account."""
         places = (Location(account, offer.location.region) for account in sorted(offer.accounts))
-        found = (self._catalog.things.get(EventSource, place, offer.name) for place in places)
+        found = (self._source_of(offer, place) for place in places)
         return [source for source in found if source is not None]
+
+    def _source_of(self, offer: PartnerSource, place: Location) -> EventSource | None:
+        """As an account has it; one of this name that is another partner's is not it."""
+        found = self._catalog.things.get(EventSource, place, offer.name)
+        return found if found is not None and found.partner == offer.location else None
 
     async def offer(self, location: Location, name: str, account: str) -> PartnerSource:
         async with self._catalog.changing() as change:
             old = self._catalog.things.get(PartnerSource, location, name)
-            offer, source = partners.offered(old, location, name, account, now_ms=self._world.now_ms())
+            theirs = self._catalog.things.get(EventSource, Location(account, location.region), name)
+            offer, source = partners.offered(old, theirs, location, name, account=account, now_ms=self._world.now_ms())
             await change.commit(Changes(things=(offer, source)))
             return offer
 
@@ -51,7 +57,7 @@ class Partners:
                 return
             now_ms = self._world.now_ms()
             left = partners.without(offer, account, now_ms=now_ms)
-            source = self._catalog.things.get(EventSource, Location(account, location.region), name)
+            source = self._source_of(offer, Location(account, location.region))
             gone: list[Any] = [] if left.accounts else [offer]
             coming: list[Any] = [left] if left.accounts else []
             if source is not None and source.state == "ACTIVE":

@@ -25,7 +25,7 @@ from router.catalog.catalog import Catalog
 from router.catalog.model import Target
 from router.catalog.routes import RoutedRule, RoutedTarget, payload
 from router.core import cloudtrail
-from router.core.event import Event, Location
+from router.core.event import Event, Location, envelope
 from router.core.hops import Hops
 from router.core.pace import PaceSettings
 from router.core.ruletable import MalformedDetail
@@ -366,9 +366,15 @@ class Pipeline:
 
     async def _give_up(self, lane: Lane, deliveries: list[Delivery]) -> None:
         """Settle deliveries without an attempt."""
-        tried = [(delivery, None, aged_out(delivery, lane.failing)) for delivery in deliveries]
-        await self._settle(lane, self._target(lane), lane.kind, tried, took_ms=0)
+        target = self._target(lane)
+        tried = [(one, None, aged_out(one, lane.failing, self._untried(lane, target, one))) for one in deliveries]
+        await self._settle(lane, target, lane.kind, tried, took_ms=0)
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
+
+    def _untried(self, lane: Lane, target: RoutedTarget | None, delivery: Delivery) -> bytes:
+        """What the target would have got; the event where that cannot be made."""
+        made = self._attempt(lane, target, delivery) if target is not None else None
+        return made.payload if isinstance(made, Attempt) else envelope(delivery.accepted.event)
 
     def _target(self, lane: Lane) -> RoutedTarget | None:
         return self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
@@ -415,25 +421,23 @@ class Pipeline:
         counters = self._metrics.sink(*origin_of(name), sink.kind)
         attempt_counts.begun(self._metrics, lane, deliveries, counters, now_ms=self._world.now_ms())
         for delivery in deliveries:
-            try:
-                attempts.append(
-                    Attempt(
-                        delivery.accepted,
-                        payload(target, delivery.accepted.event, ingested_ms=delivery.accepted.ingested_ms),
-                        name.rule_arn,
-                        target.target,
-                    )
-                )
-                outcomes.append(_NOT_SENT)
-            except (InvalidInput, msgspec.DecodeError) as error:
-                # DecodeError: JSON by its grammar, yet no text (`"\ud800"`).
-                attempts.append(None)
-                outcomes.append(Rejected(InvalidInput.code, str(error)))
-            except Exception as error:  # noqa: BLE001 - as for a sink's bug; it must not hold up the other events
-                self._bug("transform.bug", lane)
-                attempts.append(None)
-                outcomes.append(Retryable("INTERNAL_ERROR", f"{type(error).__name__} in the input transform"))
+            made = self._attempt(lane, target, delivery)
+            attempts.append(made if isinstance(made, Attempt) else None)
+            outcomes.append(_NOT_SENT if isinstance(made, Attempt) else made)
         return target, attempts, outcomes
+
+    def _attempt(self, lane: Lane, target: RoutedTarget, delivery: Delivery) -> Attempt | Outcome:
+        """What is sent, or, where the target's input cannot be made, what that comes to."""
+        accepted = delivery.accepted
+        try:
+            made = payload(target, accepted.event, ingested_ms=accepted.ingested_ms)
+        except (InvalidInput, msgspec.DecodeError) as error:
+            # DecodeError: JSON by its grammar, yet no text (`"\ud800"`).
+            return Rejected(InvalidInput.code, str(error))
+        except Exception as error:  # noqa: BLE001 - as for a sink's bug; it must not hold up the other events
+            self._bug("transform.bug", lane)
+            return Retryable("INTERNAL_ERROR", f"{type(error).__name__} in the input transform")
+        return Attempt(accepted, made, lane.name.rule_arn, target.target)
 
     async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
         try:

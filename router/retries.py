@@ -31,6 +31,8 @@ class AgedOut(msgspec.Struct, frozen=True):
 
     code: str
     message: str
+    payload: bytes
+    """What its target would have got."""
 
 
 class Retries:
@@ -69,7 +71,7 @@ class Retries:
             traced.parked(delivery, progress, decision.due_ms)
             return decision.due_ms
         batch.release(delivery.sequence)
-        failure = Retryable(outcome.code, outcome.message) if isinstance(outcome, AgedOut) else outcome
+        payload, failure = _given_up(delivery, attempt, outcome)
         condition = decision.condition if decision else None
         if isinstance(delivery.body, DeadLetterMessage):
             place = self._dead_letters.queue_failed(batch, delivery.body.letter, failure, counters)
@@ -78,7 +80,7 @@ class Retries:
         place = self._dead_letters.give_up(
             batch,
             accepted=delivery.body,
-            payload=attempt.payload if attempt else envelope(delivery.body.event),
+            payload=payload,
             rule_arn=lane.name.rule_arn,
             target_id=lane.name.target_id,
             target=target.target if target else None,
@@ -134,13 +136,22 @@ def over(target: RoutedTarget | None, *, pause_s_max: float, now_ms: int) -> Cal
     return test
 
 
-def aged_out(delivery: Delivery, failing: Failing | None) -> AgedOut:
+def aged_out(delivery: Delivery, failing: Failing | None, payload: bytes) -> AgedOut:
     """Why it is given up: what it failed by, or, where it never had an attempt, what others failed by."""
     progress = delivery.progress
     if progress is not None and progress.attempts:
-        return AgedOut(progress.code, progress.message)
+        return AgedOut(progress.code, progress.message, payload)
     assert failing is not None, "only what waits for a failing target is given up untried"
-    return AgedOut(failing.code, f"Not attempted, the target kept failing: {failing.message}")
+    return AgedOut(failing.code, f"Not attempted, the target kept failing: {failing.message}", payload)
+
+
+def _given_up(
+    delivery: Delivery, attempt: Attempt | None, outcome: Retryable | Rejected | AgedOut
+) -> tuple[bytes, Retryable | Rejected]:
+    """A dead letter's payload (the event where there could be none) and why it is one."""
+    if isinstance(outcome, AgedOut):
+        return outcome.payload, Retryable(outcome.code, outcome.message)
+    return attempt.payload if attempt else envelope(delivery.accepted.event), outcome
 
 
 def _state_after(

@@ -14,7 +14,7 @@ from router import limits
 from router.core.event import Location
 from router.errors import LimitExceededException, ServiceUnavailable, ValidationException
 from router.importers.record import StackRecord
-from router.store.base import Batch, Store, StoreError, Table, successor
+from router.store.base import Batch, Store, StoreError, Table, settled, successor
 
 _KIND = b"stack"
 _PAGE_ROWS = 100
@@ -97,10 +97,14 @@ class Stacks:
             return True
 
     async def _commit(self, batch: Batch) -> None:
+        """A cancelled caller is held until it is durable: who comes next must see it."""
         try:
             await self._store.commit(batch)
         except StoreError as error:
             raise ServiceUnavailable(f"The stack could not be stored: {error}") from error
+        except asyncio.CancelledError:
+            await settled(self._store)
+            raise
 
 
 def _check_version(record: StackRecord, found: StackRecord | None) -> None:

@@ -47,6 +47,26 @@ def test_write_that_does_not_know_the_latest_version_is_refused() -> None:
     run(scenario())
 
 
+def test_who_comes_after_a_write_that_was_cancelled_sees_it() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        stacks = Stacks(store)
+        store.held = True
+        first = asyncio.create_task(stacks.put(RECORD))
+        await asyncio.sleep(0)
+        first.cancel()
+        second = asyncio.create_task(stacks.put(RECORD))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        store.release()
+        with pytest.raises(StackChanged, match="expected version 1, got 0"):
+            await second
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    run(scenario())
+
+
 def test_deleted_record_is_gone_and_deleting_it_again_is_no_error() -> None:
     async def scenario() -> None:
         stacks = Stacks(MemoryStore())

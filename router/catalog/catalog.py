@@ -8,7 +8,7 @@ data path sees is durable, and what is durable is what it sees. Reads never wait
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -36,7 +36,7 @@ from router.errors import (
     ValidationException,
 )
 from router.limits import MERGE_DELAY_S
-from router.store.base import Batch, Store, StoreError, Table
+from router.store.base import Batch, Store, StoreError, Table, settled
 from router.world import World
 
 
@@ -472,16 +472,8 @@ class Catalog:
         except StoreError as error:
             raise ServiceUnavailable(f"The change could not be stored: {error}") from error
         except asyncio.CancelledError:
-            await self._settled()
+            await settled(self._store)
             raise
-
-    async def _settled(self) -> None:
-        """Wait until every commit so far is durable or has failed, however often the caller is cancelled meanwhile."""
-        while True:  # ends with the store's answer: it commits in order
-            with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
-                with suppress(StoreError):
-                    await self._store.commit(Batch())
-                return
 
     def _committed(self, changes: Changes) -> None:
         self._born_stored = True

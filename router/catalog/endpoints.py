@@ -35,6 +35,10 @@ class Endpoint(Thing, frozen=True, kw_only=True, omit_defaults=True):
     healthy: bool = True
 
     @property
+    def id(self) -> str:
+        return self.endpoint_id
+
+    @property
     def other(self) -> Location:
         return Location(self.location.account, self.other_region)
 
@@ -95,6 +99,8 @@ def updated(old: Endpoint, request: Mapping[str, Any], *, now_ms: int, known: Ca
         new = msgspec.structs.replace(new, replicates=state == "ENABLED")
     if new.replicates and new.role_arn is None:
         raise _invalid("RoleArn", "a role is required where ReplicationConfig.State is ENABLED, which is its default")
+    if new.replicates and not all(known(bus_arn(where, new.bus)) for where in (new.location, new.other)):
+        raise ResourceNotFoundException(f"Event bus {new.bus} does not exist.")
     return msgspec.structs.replace(new, modified_ms=now_ms)
 
 

@@ -109,6 +109,11 @@ class Thing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     declared: bool = False
     """The hub file declares it: it is applied again at the next start."""
 
+    @property
+    def id(self) -> str:
+        """Another name, which no other thing has; empty for kinds that have none."""
+        return ""
+
 
 class Bus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str

@@ -48,11 +48,13 @@ def partner_source_not_found(name: str) -> ResourceNotFoundException:
 
 
 def offered(
-    old: PartnerSource | None, location: Location, name: str, account: str, *, now_ms: int
+    old: PartnerSource | None, theirs: EventSource | None, location: Location, name: str, *, account: str, now_ms: int
 ) -> tuple[PartnerSource, EventSource]:
-    """What CreatePartnerEventSource makes on both sides. Raises ResourceAlreadyExistsException."""
+    """What CreatePartnerEventSource makes on both sides; `theirs` is what the account has of this name, which may be
+    another partner's. Raises ResourceAlreadyExistsException."""
     accounts = old.accounts if old else ()
-    if account in accounts:
+    another = theirs is not None and theirs.partner != location and not is_over(theirs, now_ms)
+    if another or account in accounts:
         raise ResourceAlreadyExistsException(f"Partner event source {name} already exists for account {account}.")
     created_ms = old.created_ms if old else now_ms
     partner = PartnerSource(

@@ -21,6 +21,7 @@ class Things:
         self._by_place: dict[tuple[str, Location], dict[str, Thing]] = {}
         self._names: dict[tuple[str, Location], list[str]] = {}
         self._by_arn: dict[str, Thing] = {}
+        self._by_id: dict[str, Thing] = {}
 
     def get(self, kind: type[T], location: Location, name: str) -> T | None:
         found = self._by_place.get((kind.kind, location), {}).get(name)
@@ -28,6 +29,11 @@ class Things:
 
     def by_arn(self, kind: type[T], arn: str) -> T | None:
         found = self._by_arn.get(arn)
+        return found if isinstance(found, kind) else None
+
+    def by_id(self, kind: type[T], id_: str) -> T | None:
+        """For kinds that have ids beside their ARNs."""
+        found = self._by_id.get(id_)
         return found if isinstance(found, kind) else None
 
     def names(self, kind: type[Thing], location: Location) -> Sequence[str]:
@@ -54,6 +60,7 @@ class Things:
             names = self._names[place]
             del names[bisect_left(names, thing.name)]
             del self._by_arn[old.arn]
+            self._by_id.pop(old.id, None)
         for thing in things:
             place = (thing.kind, thing.location)
             known = self._by_place.setdefault(place, {})
@@ -62,5 +69,8 @@ class Things:
                 insort(self._names.setdefault(place, []), thing.name)
             else:
                 self._by_arn.pop(before.arn, None)
+                self._by_id.pop(before.id, None)
             known[thing.name] = thing
             self._by_arn[thing.arn] = thing
+            if thing.id:
+                self._by_id[thing.id] = thing

@@ -6,6 +6,7 @@ The ARNs of connections and API destinations end in a UUID that only the hub's a
 from collections.abc import Mapping
 from typing import Any
 
+from router import limits
 from router.core.arn import InvalidArn, parse
 from router.importers.kinds import Call, Kind, Steps, Where, gone
 from router.importers.property_types import JSON, Type, api_value
@@ -19,6 +20,11 @@ def _deleted(call: Call) -> Steps:
         yield call
 
     yield from gone(steps(), _NOT_FOUND)
+
+
+def _unset(defaults: Mapping[str, Any], new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """What says that a property is not there any more: what an Update call is not given stays."""
+    return {name: default for name, default in defaults.items() if name in old and name not in new}
 
 
 class Archive(Kind):
@@ -50,7 +56,8 @@ class Archive(Kind):
 
     def update(self, where: Where, name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Steps:
         given = api_value(self.properties, {key: item for key, item in new.items() if key != "SourceArn"})
-        yield event("UpdateArchive", **{**given, "ArchiveName": name})
+        unset = _unset({"Description": "", "EventPattern": "", "RetentionDays": 0}, new, old)
+        yield event("UpdateArchive", **{**unset, **given, "ArchiveName": name})
         return {}
 
     def delete(self, where: Where, name: str, properties: Mapping[str, Any]) -> Steps:
@@ -84,7 +91,15 @@ class Connection(Kind):
         return (yield from self._late(name))
 
     def update(self, where: Where, name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Steps:
-        yield event("UpdateConnection", **{**api_value(self.properties, new), "Name": name})
+        given = api_value(self.properties, new)
+        auth, had = given["AuthParameters"], old["AuthParameters"]
+        auth = {**_unset({"InvocationHttpParameters": {}}, auth, had), **auth}
+        if "OAuthParameters" in auth:
+            oauth = auth["OAuthParameters"]
+            unset = _unset({"OAuthHttpParameters": {}}, oauth, had.get("OAuthParameters", {}))
+            auth["OAuthParameters"] = {**unset, **oauth}
+        unset = _unset({"Description": "", "KmsKeyIdentifier": ""}, new, old)
+        yield event("UpdateConnection", **{**unset, **given, "AuthParameters": auth, "Name": name})
         return (yield from self._late(name))
 
     def delete(self, where: Where, name: str, properties: Mapping[str, Any]) -> Steps:
@@ -129,7 +144,9 @@ class ApiDestination(Kind):
         return {"Arn": answer["ApiDestinationArn"]}
 
     def update(self, where: Where, name: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> Steps:
-        answer = yield event("UpdateApiDestination", **{**api_value(self.properties, new), "Name": name})
+        defaults = {"Description": "", "InvocationRateLimitPerSecond": limits.INVOCATIONS_PER_S_DEFAULT}
+        given = {**_unset(defaults, new, old), **api_value(self.properties, new)}
+        answer = yield event("UpdateApiDestination", **{**given, "Name": name})
         return {"Arn": answer["ApiDestinationArn"]}
 
     def delete(self, where: Where, name: str, properties: Mapping[str, Any]) -> Steps:

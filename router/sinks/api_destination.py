@@ -167,6 +167,7 @@ class ApiDestinationSink:
         return list(await asyncio.gather(*(self._send(attempt) for attempt in attempts)))
 
     async def _send(self, attempt: Attempt) -> Outcome:
+        await self._turn(attempt.target.arn)
         destination = self._connections.destination(attempt.target.arn)
         if destination is None:
             return Rejected("NO_RESOURCE", f"There is no API destination {attempt.target.arn}.")
@@ -201,10 +202,14 @@ class ApiDestinationSink:
             token = given
         return _credentials(self._connections.opened(connection), token)
 
-    async def _call(self, destination: ApiDestination, request: _Request, what: str) -> Response | Retryable | Rejected:
-        if (wait_s := self._limit(destination).wait_s(self._world.monotonic())) > 0:
-            # Not a retry: AWS delays what exceeds the rate and does not count it as an attempt.
+    async def _turn(self, arn: str) -> None:
+        """Wait as long as the destination's rate says: AWS delays what exceeds it and does not count it as an attempt.
+        The request is made afterwards, because destination and connection may change meanwhile."""
+        destination = self._connections.destination(arn)
+        if destination is not None and (wait_s := self._limit(destination).wait_s(self._world.monotonic())) > 0:
             await asyncio.sleep(wait_s)
+
+    async def _call(self, destination: ApiDestination, request: _Request, what: str) -> Response | Retryable | Rejected:
         try:
             return await self._clients.of(destination.named).request(
                 destination.http_method,

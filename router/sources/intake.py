@@ -116,7 +116,7 @@ class Intake:
         outcomes = await self._accept([self._read_for_nobody(item) for item in checked])
         for entry, outcome in zip(entries, outcomes, strict=True):
             if isinstance(outcome, Refused):
-                self._metrics.bus(caller, self._counted_bus(caller, entry)).refused += 1
+                self._metrics.bus(caller, self._counted_bus(caller, entry, default_bus)).refused += 1
         codes = [outcome.code if isinstance(outcome, Refused) else None for outcome in outcomes]
         self._metrics.put("PutEvents", caller).took(codes)
         return outcomes
@@ -131,9 +131,9 @@ class Intake:
             return MALFORMED_DETAIL
         return item
 
-    def _counted_bus(self, caller: Location, entry: Entry) -> str:
+    def _counted_bus(self, caller: Location, entry: Entry, default_bus: str) -> str:
         """The bus that a refused entry counts under: only buses that there are, so that the label stays bounded."""
-        name = (entry.event_bus_name or "default").rpartition("/")[2]
+        name = (entry.event_bus_name or default_bus).rpartition("/")[2]
         return name if self._find_bus(caller, name) is not None else "default"
 
     def _checked(

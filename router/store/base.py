@@ -35,9 +35,13 @@ keep all others away.
 It knows tables and bytes, never what an event or a rule is.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import Protocol
+
+import anyio
 
 
 class Table(IntEnum):
@@ -163,6 +167,16 @@ async def commit(store: Store, batch: Batch) -> None:
             return
     for callback in batch.callbacks:
         callback()
+
+
+async def settled(store: Store) -> None:
+    """Wait until every commit so far is durable or has failed, however often the caller is cancelled meanwhile: for
+    those who hold a lock until what they wrote is true."""
+    while True:  # ends with the store's answer: it commits in order
+        with suppress(asyncio.CancelledError), anyio.CancelScope(shield=True):
+            with suppress(StoreError):
+                await store.commit(Batch())
+            return
 
 
 def counters(row: bytes | None) -> list[int]:

@@ -4,6 +4,10 @@ Table META holds one row `format`, `crossbus-store-N`. It is read at every start
 the row is version 1, which is what was written before there was one. An older store is migrated in one transaction,
 which also writes the row: a crash leaves it as it was or done. A newer one, and one that is not the hub's, is refused.
 What only adds a table is no new version: older versions do not look at it.
+
+    1   the first one
+    2   the catalog has kinds of things of their own (archives, connections…): version 1 would end at an archive's rule,
+        and would not honour the others
 """
 
 import re
@@ -12,7 +16,7 @@ from typing import Final
 
 from router.store.base import StoreError, Table
 
-FORMAT: Final[int] = 1
+FORMAT: Final[int] = 2
 KEY: Final = b"format"
 
 Get = Callable[[Table, bytes], bytes | None]
@@ -20,7 +24,7 @@ Put = Callable[[Table, bytes, bytes], object]
 Migration = Callable[[Get, Put], None]
 """Makes a store of version N one of version N + 1."""
 
-MIGRATIONS: dict[int, Migration] = {}
+MIGRATIONS: dict[int, Migration] = {1: lambda get, put: None}
 """By the version that they start from."""
 
 

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
+from router.catalog.connections import Connection, New
 from router.catalog.quotas import Quotas
+from router.connections import Connections
+from router.errors import ServiceUnavailable
 from router.limits import INVOCATIONS_PER_S_RAISED
+from router.secrets import Secrets
 from tests.api.hub import THEM, Api, serving
+from tests.catalog.hub import HERE
+from tests.connections import LOOPBACK
 
 BASIC: dict[str, Any] = {
     "AuthorizationType": "BASIC",
@@ -256,3 +262,14 @@ async def test_what_was_created_is_there_after_a_restart(tmp_path: Path) -> None
             await api.call("DescribeConnection", Name="c"),
             await api.call("DescribeApiDestination", Name="d"),
         )
+
+
+async def test_a_key_that_cannot_be_made_is_no_bug_of_the_hub(tmp_path: Path) -> None:
+    async with serving(tmp_path / "store") as api:
+        world = api.catalog.world
+        secrets = Secrets([], world, key_file=tmp_path / "none" / "secrets.key")
+        connections = Connections(api.catalog, secrets, world, policy=LOOPBACK)
+        auth = {"BasicAuthParameters": {"Username": "u", "Password": "p"}}
+        with pytest.raises(ServiceUnavailable, match="has no key to encrypt secrets with"):
+            await connections.create(New(location=HERE, name="c", authorization_type="BASIC", auth=auth))
+        assert connections.things.names(Connection, HERE) == ()

@@ -73,6 +73,12 @@ async def test_an_endpoint_is_there_after_a_restart_and_belongs_to_its_account(t
         endpoints = GlobalEndpoints(api.catalog)
         assert endpoints.by_id(HERE.account, shown["EndpointId"]) is not None
         assert endpoints.by_id(THEM.account, shown["EndpointId"]) is None
+        await api.call("UpdateEndpoint", Name="one", Description="new")
+        found = endpoints.by_id(HERE.account, shown["EndpointId"])
+        assert found is not None
+        assert found.description == "new"
+        await api.call("DeleteEndpoint", Name="one")
+        assert endpoints.by_id(HERE.account, shown["EndpointId"]) is None
 
 
 async def test_endpoints_are_listed_in_pages_by_name(tmp_path: Path) -> None:
@@ -139,6 +145,20 @@ async def test_replication_is_a_managed_rule_on_each_bus_that_comes_and_goes_wit
         await api.call("UpdateEndpoint", Name="one", ReplicationConfig={"State": "ENABLED"})
         await api.call("DeleteEndpoint", Name="one")
         assert managed(api, HERE) == managed(api, FAR) == []
+
+
+async def test_an_endpoint_does_not_replicate_to_a_bus_that_is_gone(tmp_path: Path) -> None:
+    async with serving(tmp_path) as api:
+        await two_buses(api)
+        await api.call("CreateEndpoint", **request(ReplicationConfig={"State": "DISABLED"}))
+        await api.call("DeleteEventBus", Name="orders")
+        assert await api.refused("UpdateEndpoint", Name="one", ReplicationConfig={"State": "ENABLED"}) == (
+            "ResourceNotFoundException: Event bus orders does not exist."
+        )
+        await api.call("UpdateEndpoint", Name="one", Description="without a bus")
+    async with serving(tmp_path) as api:
+        assert managed(api, HERE) == managed(api, FAR) == []
+        await api.call("DeleteEndpoint", Name="one")
 
 
 async def test_an_update_changes_what_it_names(tmp_path: Path) -> None:

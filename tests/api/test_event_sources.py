@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from router.api.put_partner_events import PutPartnerEvents
+from router.aws.service import Caller
 from router.core.event import Location
 from router.errors import ValidationException
 from router.metrics import Metrics
@@ -152,6 +153,30 @@ async def test_what_the_partner_withdraws_is_deleted_for_who_had_taken_it_and_go
         assert "does not exist" in await api.refused("DescribePartnerEventSource", ME, Name=NAME)
         await api.call("DeleteEventBus", THEM, Name=NAME)
         assert "does not exist" in await api.refused("DescribeEventSource", THEM, Name=NAME)
+
+
+async def test_a_source_is_no_other_partners(tmp_path: Path) -> None:
+    another = Caller("999999999999", HERE.region)
+    async with offering(tmp_path, clock := Clock()) as api:
+        refused = (
+            f"ResourceAlreadyExistsException: Partner event source {NAME} already exists for account {THEM.account}."
+        )
+        offer = {"Name": NAME, "Account": THEM.account}
+        assert await api.refused("CreatePartnerEventSource", another, **offer) == refused
+        await take(api)
+        await api.call("CreatePartnerEventSource", another, Name=NAME, Account=HERE.account)
+        assert await api.refused("CreatePartnerEventSource", another, **offer) == refused
+        await api.call("DeletePartnerEventSource", another, **offer)
+        assert await state(api) == "ACTIVE"
+        assert Partners(api.catalog).takers(Location(another.account, HERE.region), NAME) == []
+        await api.call("DeactivateEventSource", THEM, Name=NAME)
+        clock.ms += TWO_WEEKS_MS
+        await api.call("CreatePartnerEventSource", another, **offer)
+        assert await state(api) == "PENDING"
+        listed = await api.call("ListPartnerEventSourceAccounts", ME, EventSourceName=NAME)
+        assert listed["PartnerEventSourceAccounts"] == []
+        await api.call("DeletePartnerEventSource", ME, **offer)
+        assert await state(api) == "PENDING", "what is gone for one partner stays for the other"
 
 
 async def test_a_partner_bus_has_no_rules_for_all_cloudtrail_events(tmp_path: Path) -> None:

@@ -252,6 +252,15 @@ async def test_an_endpoint_puts_events_on_its_bus_in_its_region(named: str | Non
         assert accepted.event.resources[-1] == ENDPOINT.arn
 
 
+async def test_what_is_refused_through_an_endpoint_counts_at_its_bus() -> None:
+    async with serving(_far_endpoint) as api:
+        await api.hub.catalog.create_bus(FAR, "twin")
+        (answer,) = await api.call({**GOOD, "Detail": "{"}, EndpointId="abcde.veo")
+        assert answer["ErrorCode"] == "MalformedDetail"
+        metrics = api.hub.metrics
+        assert (metrics.bus(FAR, "twin").refused, metrics.bus(FAR, "default").refused) == (1, 0)
+
+
 async def test_an_endpoint_that_is_not_there_refuses_the_request() -> None:
     async with serving(_far_endpoint) as api:
         unknown = "ValidationException: Parameter EndpointId is not valid. Reason: Endpoint a.b does not exist."

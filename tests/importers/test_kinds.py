@@ -27,6 +27,73 @@ def outputs(text: str, **values: str) -> dict[str, str]:
     return FakeHub().deploy(f"{text}\nOutputs:\n{lines}").outputs
 
 
+@pytest.mark.parametrize(
+    ("type_", "before", "after", "expected"),
+    [
+        (
+            "AWS::Events::Archive",
+            "{ArchiveName: a, SourceArn: b, EventPattern: {x: [1]}, Description: d, RetentionDays: 3}",
+            "{ArchiveName: a, SourceArn: b}",
+            ("UpdateArchive", {"ArchiveName": "a", "EventPattern": "", "Description": "", "RetentionDays": 0}),
+        ),
+        (
+            "AWS::Events::Connection",
+            "{Name: c, AuthorizationType: OAUTH_CLIENT_CREDENTIALS, Description: d, AuthParameters: "
+            "{OAuthParameters: {AuthorizationEndpoint: 'https://x.example/', HttpMethod: POST, "
+            "ClientParameters: {ClientID: i, ClientSecret: s}, OAuthHttpParameters: "
+            "{BodyParameters: [{Key: a, Value: b}]}}, "
+            "InvocationHttpParameters: {HeaderParameters: [{Key: a, Value: b}]}}}",
+            "{Name: c, AuthorizationType: OAUTH_CLIENT_CREDENTIALS, AuthParameters: "
+            "{OAuthParameters: {AuthorizationEndpoint: 'https://x.example/', HttpMethod: POST, "
+            "ClientParameters: {ClientID: i, ClientSecret: s}}}}",
+            (
+                "UpdateConnection",
+                {
+                    "Name": "c",
+                    "AuthorizationType": "OAUTH_CLIENT_CREDENTIALS",
+                    "Description": "",
+                    "AuthParameters": {
+                        "InvocationHttpParameters": {},
+                        "OAuthParameters": {
+                            "AuthorizationEndpoint": "https://x.example/",
+                            "HttpMethod": "POST",
+                            "ClientParameters": {"ClientID": "i", "ClientSecret": "s"},
+                            "OAuthHttpParameters": {},
+                        },
+                    },
+                },
+            ),
+        ),
+        (
+            "AWS::Events::ApiDestination",
+            "{Name: d, ConnectionArn: 'arn:aws:events:us-east-1:111111111111:connection/c/u', HttpMethod: POST, "
+            "InvocationEndpoint: 'https://x.example/', Description: d, InvocationRateLimitPerSecond: 5}",
+            "{Name: d, ConnectionArn: 'arn:aws:events:us-east-1:111111111111:connection/c/u', HttpMethod: POST, "
+            "InvocationEndpoint: 'https://x.example/'}",
+            (
+                "UpdateApiDestination",
+                {
+                    "Name": "d",
+                    "ConnectionArn": "arn:aws:events:us-east-1:111111111111:connection/c/u",
+                    "HttpMethod": "POST",
+                    "InvocationEndpoint": "https://x.example/",
+                    "Description": "",
+                    "InvocationRateLimitPerSecond": 300,
+                },
+            ),
+        ),
+    ],
+)
+def test_what_is_taken_out_of_a_template_is_taken_back(
+    type_: str, before: str, after: str, expected: tuple[str, dict[str, Any]]
+) -> None:
+    hub = FakeHub()
+    hub.deploy(properties(type_, before))
+    hub.calls.clear()
+    hub.deploy(properties(type_, after))
+    assert [(call.action, call.request) for call in hub.calls if not call.action.startswith("Describe")] == [expected]
+
+
 def test_rule_becomes_put_rule_and_put_targets() -> None:
     text = properties(
         "AWS::Events::Rule",

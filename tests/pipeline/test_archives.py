@@ -298,6 +298,39 @@ async def test_what_was_on_its_way_when_its_archive_was_deleted_goes_too() -> No
         assert store.rows(Table.ARCHIVE) == 0
 
 
+async def test_what_is_deleted_is_looked_after_for_a_minute() -> None:
+    store, world = MemoryStore(), HandWorld()
+    async with running(store, ScriptedSink(), world=world) as hub:
+        await hub.archive()
+        await hub.accept("e1")
+        await hub.archives.delete(HERE, "all")
+        for left in (1, 0):
+            await hub.archives.sweep()
+            assert store.rows(Table.ARCHIVE) == 0
+            assert len(hub.archives._doomed) == left
+            world.ms += 60_000
+
+
+async def test_what_was_on_its_way_into_an_archive_without_events_goes_too() -> None:
+    store, world = MemoryStore(), HandWorld()
+    async with running(store, ScriptedSink(), world=world) as hub:
+        await hub.archive(days=1)
+        await hub.accept("old")
+        world.ms += DAY_MS + 1
+        await hub.archives.sweep()
+        batch = Batch()
+        hub.pipeline.plan([incoming("e1")], batch)
+        await hub.archives.delete(HERE, "all")
+        coming = asyncio.create_task(store.commit(batch))
+        await asyncio.sleep(0)
+        assert rows(store) == []
+        await hub.archives.sweep()
+        await coming
+        await hub.archives.sweep()
+        assert store.rows(Table.ARCHIVE) == 0
+        assert hub.archives.rows.events == 0
+
+
 @pytest.mark.parametrize("commits", range(6))
 async def test_a_deletion_goes_on_after_a_kill_at_any_of_its_commits(
     monkeypatch: pytest.MonkeyPatch, commits: int

@@ -1,6 +1,7 @@
 """One bad target: it is probed and not hammered, what waits for it is given up in time, and nobody else notices."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -194,6 +195,22 @@ async def test_an_untried_dead_letter_reaches_its_queue_with_no_retries(start: S
         assert len(hub.messages(LETTERS)) == 10
         assert b"0" in retries.values()
         assert len(tried) < 10
+
+
+async def test_what_is_too_old_is_in_its_queue_as_its_target_would_have_got_it(
+    start: Start, sink: ScriptedSink
+) -> None:
+    async with start() as hub:
+        await hub.queue(LETTERS)
+        given = target(age_s_max=60, letters=LETTERS, template='{"seen": <aws.events.event.json>}')
+        await hub.rule("orders", '{"source":["orders"]}', given)
+        sink.always = BUSY
+        await hub.accept(*events(10))
+        await until(lambda: len(sink.sent) >= 3)
+        hub.advance(100)
+        await until(hub.settled)
+        assert len(set(sink.ids)) < 10
+        assert [list(json.loads(message.body)) for message in hub.messages(LETTERS)] == [["seen"]] * 10
 
 
 async def test_a_delivery_has_its_last_attempt_as_its_age_runs_out(start: Start, sink: ScriptedSink) -> None:

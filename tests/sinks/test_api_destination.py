@@ -18,6 +18,7 @@ from router.sinks.api_destination import ApiDestinationSink, RateLimit
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
 from router.sinks.http_client import Clients, HttpClient, Response
 from tests.connections import parts_of
+from tests.pipeline.hub import until
 from tests.sinks import suite
 from tests.sinks.fakes import HERE, always, attempt, serving
 
@@ -331,6 +332,21 @@ async def test_destination_is_known_by_its_arn_with_and_without_uuid() -> None:
         assert not parts.connections.exists("orders")
         assert not parts.connections.exists(destination_arn(Location(HERE.account, "eu-west-1"), "orders"))
     assert ARN.startswith(short + "/")
+
+
+async def test_what_waited_for_its_turn_goes_with_what_is_configured_then() -> None:
+    async with (
+        serving(always(200)) as server,
+        parts_of(hub_at(server.url, InvocationRateLimitPerSecond=1)) as parts,
+    ):
+        sending = asyncio.create_task(parts.sink().send([attempt(TARGET), attempt(TARGET)]))
+        await until(lambda: bool(server.requests))
+        await parts.connections.deauthorize(HERE, "partner")
+        first, second = await sending
+        assert first == Delivered()
+        assert isinstance(second, Retryable)
+        assert "connection partner is not usable" in second.message
+        assert len(server.requests) == 1
 
 
 def test_rate_limit_delays_what_exceeds_it() -> None:

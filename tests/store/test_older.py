@@ -42,8 +42,8 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date_and_nothing_of
     world.ms = WRITTEN_MS + 60_000
     sink = ScriptedSink()
     store = LmdbStore(folder, map_bytes_max=1 << 26, reserve_bytes=1 << 22, monotonic=world.monotonic)
-    assert store.get(Table.META, b"format") == b"crossbus-store-1"
-    assert (folder / "format").read_text() == "crossbus-store-1\n"
+    assert store.get(Table.META, b"format") == b"crossbus-store-2"
+    assert (folder / "format").read_text() == "crossbus-store-2\n"
     async with running(store, sink, world=world) as hub:
         ids = [letter.accepted.event.id for letter in hub.letters()]
         assert len(set(ids)) == 5

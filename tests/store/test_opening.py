@@ -52,21 +52,21 @@ def set_format(folder: Path, value: bytes | None) -> None:
 # the format's version
 
 
-async def test_a_store_without_a_version_is_version_1_and_gets_its_row(folder: Path) -> None:
+async def test_a_store_without_a_version_is_version_1_and_gets_the_current_ones_row(folder: Path) -> None:
     await filled(folder)
     set_format(folder, None)
     store = opened(folder)
-    assert store.get(Table.META, b"format") == b"crossbus-store-1"
+    assert store.get(Table.META, b"format") == b"crossbus-store-2"
     assert store.get(Table.EVENTS, key64(7)) == b"x" * 10_000
     await store.close()
 
 
 async def test_a_newer_store_is_refused_and_can_be_opened_by_who_wrote_it(folder: Path) -> None:
     await filled(folder)
-    set_format(folder, b"crossbus-store-2")
-    with pytest.raises(StoreError, match=r"'crossbus-store-2', which is newer than .* start the version that wrote it"):
+    set_format(folder, b"crossbus-store-3")
+    with pytest.raises(StoreError, match=r"'crossbus-store-3', which is newer than .* start the version that wrote it"):
         opened(folder)
-    set_format(folder, b"crossbus-store-1")
+    set_format(folder, b"crossbus-store-2")
     await opened(folder).close()
 
 
@@ -85,6 +85,7 @@ async def test_an_older_store_is_migrated_step_by_step(folder: Path, monkeypatch
         put(Table.META, b"steps", (get(Table.META, b"steps") or b"") + b"3")
 
     await filled(folder)
+    set_format(folder, b"crossbus-store-1")
     monkeypatch.setattr(format, "FORMAT", 3)
     monkeypatch.setattr(format, "MIGRATIONS", {1: to_2, 2: to_3})
     for _ in range(2):
@@ -101,8 +102,8 @@ async def test_a_migration_that_fails_leaves_the_store_as_it_was(folder: Path, m
 
     await filled(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(format, "FORMAT", 2)
-        patch.setattr(format, "MIGRATIONS", {1: broken})
+        patch.setattr(format, "FORMAT", 3)
+        patch.setattr(format, "MIGRATIONS", {2: broken})
         with pytest.raises(StoreError, match="no"):
             opened(folder)
     store = opened(folder)
@@ -112,7 +113,7 @@ async def test_a_migration_that_fails_leaves_the_store_as_it_was(folder: Path, m
 
 async def test_a_store_that_is_too_old_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(folder)
-    monkeypatch.setattr(format, "FORMAT", 2)
+    monkeypatch.setattr(format, "FORMAT", 3)
     with pytest.raises(StoreError, match="start a version in between once"):
         opened(folder)
 

@@ -102,7 +102,7 @@ async def check():
     if what == "migrate":
         assert store.get(Table.META, b"kept") == b"x" * 20_000, "what was there is there"
         rows = len(store.scan(Table.META, b"migrated-", b"migrated."))
-        assert store.get(Table.META, b"format") == b"crossbus-store-2"
+        assert store.get(Table.META, b"format") == b"crossbus-store-3"
         assert rows == 100, rows
     elif what == "open":
         assert store.get(Table.META, b"kept") == b"x" * 20_000
@@ -138,12 +138,12 @@ while ended == -signal.SIGKILL:
         shutil.copytree(before, folder.parent)
     def work():
         if what == "migrate":
-            format.FORMAT, format.MIGRATIONS[1] = 2, migrate
+            format.FORMAT, format.MIGRATIONS[2] = 3, migrate
         first()
     ended = child(work, calls)
     assert ended in (0, -signal.SIGKILL), (calls, ended)
     if what == "migrate":
-        format.FORMAT, format.MIGRATIONS[1] = 2, migrate
+        format.FORMAT, format.MIGRATIONS[2] = 3, migrate
     assert child(lambda: asyncio.run(check()), 0) == 0, f"killed at call {calls}, it cannot be opened any more"
     assert verify(folder).problems == []
 print(calls - 1)
