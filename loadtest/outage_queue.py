@@ -132,8 +132,8 @@ class _QueueServer:
                 else:
                     return
                 writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n" % (status, len(answer)) + answer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the hub was killed
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the hub was killed, or this process ends
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -178,9 +178,9 @@ class QueueEndpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pipe.close()
         self._process.terminate()
         self._process.join(10)
+        self._pipe.close()
         self._process.close()
 
     def leave(self) -> None:
