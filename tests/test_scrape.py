@@ -116,7 +116,7 @@ async def test_a_commit_under_way_is_not_taken_for_a_loss(store: LmdbStore, lane
     """Its rows may be there already while nobody has been told."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(admit, store, lanes, 3.0)
-        while store.rows(Table.DELIVERIES) is not None:  # noqa: ASYNC110 - one turn of the loop, and the next
+        while store.rows(Table.DELIVERIES) is not None:
             await anyio.lowlevel.checkpoint()
         scrape.look()
     scrape.look()
