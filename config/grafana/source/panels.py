@@ -142,7 +142,7 @@ def heatmap(title: str, description: str, query: Query, *, unit: str) -> Json:
             "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange"},
             "legend": {"show": True},
             "rowsFrame": {"layout": "auto"},
-            "tooltip": {"mode": "single", "yHistogram": False},
+            "tooltip": {"mode": "single", "show": True, "yHistogram": False},
             "yAxis": {"axisPlacement": "left", "unit": unit},
         },
     }  # fmt: skip
