@@ -16,7 +16,7 @@ PIP_FLAGS := --disable-pip-version-check --no-input --progress-bar off
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := $(wildcard router tests loadtest/*.py)
+CODE := $(wildcard router tests loadtest/*.py config/grafana)
 LOCK_FLAGS := --universal --generate-hashes --no-strip-extras --no-emit-index-url --python-version 3.11 --quiet \
   --custom-compile-command 'make lock'
 
@@ -89,6 +89,9 @@ clean:  ## remove the environment and all that tools have left behind; the data 
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
 	find router tests loadtest -name __pycache__ -type d -prune -exec rm -rf {} +
 
+dashboards: $(VENV)/.dev  ## write config/grafana/dashboards anew from config/grafana/source
+	$(BIN)/python -B config/grafana/make.py
+
 ##@ Help
 help:  ## this text
 	@awk 'BEGIN { FS = ":.*##[ ]*" } \
@@ -96,7 +99,7 @@ help:  ## this text
 	  /^[a-z-]+:.*##/ { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane crash outage simulate format \
-  lock clean help FORCE
+  dashboards lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
 # whose Python has gone away is made again.

@@ -49,6 +49,7 @@ from router.locations import Locations
 from router.metrics import Metrics
 from router.partners import Partners
 from router.pipeline import Pipeline, Settings
+from router.scrape import StoreScrape
 from router.secrets import Secrets, SecretsError
 from router.simulator import logs, sqs
 from router.simulator.housekeeping import Housekeeping
@@ -75,6 +76,7 @@ from router.sources.sqs import SqsSource
 from router.stacks import Stacks
 from router.store.base import StoreError
 from router.store.lmdb import FolderInUse, LmdbStore
+from router.store.usage import disk_bytes_free
 from router.tokens import Tokens
 from router.trace import Trace
 from router.trace_tree import TraceTree
@@ -408,10 +410,15 @@ class _Parts:
         }
 
     def _gauges(self) -> None:
-        lanes = self.pipeline.lanes
+        lanes, folder = self.pipeline.lanes, self._hub.data_folder
         gauge = self._metrics.gauge
         gauge("deliveries_pending", "Deliveries accepted and not settled.", lambda: lanes.pending)
-        self._metrics.parked(self.pipeline.parked)
+        scrape = StoreScrape(self._store, lanes, now_ms=self._world.now_ms)
+        self._metrics.before_scrape(scrape.look)
+        origin_gauge = self._metrics.origin_gauge
+        origin_gauge("deliveries_parked", "Deliveries waiting on disk for their next attempt.", self.pipeline.parked)
+        origin_gauge("oldest_delivery_age_seconds", "Age of the oldest pending delivery.", lambda: scrape.ages_s)
+        gauge("deliveries_unaccounted", "Pending in memory and not on disk.", lambda: scrape.unaccounted)
         gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
         gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
         gauge("targets_probed", "Targets that keep failing and get one call at a time.", self.pipeline.probed)
@@ -421,6 +428,9 @@ class _Parts:
         gauge("replays_active", "Replays that have not ended.", lambda: self.replays.running)
         gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
+        gauge("store_bytes_in_use", "Bytes of the store's file that its tables take.", lambda: scrape.bytes_in_use)
+        gauge("store_disk_bytes_free", "Bytes free on the data folder's disk.", lambda: disk_bytes_free(folder))
+        gauge("ready", "1 while events can be taken.", lambda: self._store.failure() is None)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
         gauge("schedules", "Rules with a schedule.", lambda: self.schedules.count)
         gauge("insights_queries", "Logs Insights queries scheduled or running.", lambda: self._queries.active)
@@ -557,8 +567,8 @@ class _Parts:
         """Old dead letters go, until cancelled."""
         while True:
             try:
-                while await self._dead_letters.sweep():
-                    pass
+                while gone := await self._dead_letters.sweep():
+                    self._metrics.dead_letters_expired += gone
             except StoreError as error:
                 log.warning("dead_letters.sweep_failed", error=str(error))
             await anyio.sleep(_SWEEP_INTERVAL_S)

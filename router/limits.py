@@ -144,4 +144,6 @@ STACK_RECORD_BYTES_MAX = 3 * 1024 * 1024  # ours: below what a request may have
 
 # Metrics.
 RULE_SERIES_MAX = 500  # ours: rules beyond it are counted under `other`
+AGED_LANES_MAX = 200  # ours: targets that are looked at for their oldest delivery when Prometheus asks
+AGED_ROWS_MAX = 2000  # ours: deliveries of all of them; together a few milliseconds of the event loop
 SQS_SOURCE_LOG_INTERVAL_S = 60.0  # ours: messages that cannot be taken are shown once a minute

@@ -5,12 +5,13 @@ Labels are bounded: account, region and bus are configured things, sink kinds an
 capped (`limits.RULE_SERIES_MAX`), the rest counts under `other`. There is no histogram per rule.
 """
 
+import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from prometheus_client import generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,7 +21,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from router import limits
+from router import __version__, limits
 from router.core.event import Location
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0)
@@ -179,6 +180,13 @@ class _Gauge:
     read: Callable[[], float]
 
 
+@dataclass(slots=True)
+class _OriginGauge:
+    name: str
+    help: str
+    read: Callable[[], Mapping[Origin, float]]
+
+
 class Metrics:
     """All counts of one hub. The get-or-create calls return the same object for the same labels; keep it."""
 
@@ -190,13 +198,15 @@ class Metrics:
         self._puts: dict[tuple[str, Location], PutCounters] = {}
         self._other_rules = RuleCounters()
         self._gauges: list[_Gauge] = []
-        self._parked: Callable[[], Mapping[Origin, int]] = dict
+        self._origin_gauges: list[_OriginGauge] = []
+        self._looks: list[Callable[[], None]] = []
         self.unknown_bus = 0
         self.archived = 0
         self.replayed = 0
         self.sink_bugs = 0
         self.schedule_fires = 0
         self.schedule_missed = 0
+        self.dead_letters_expired = 0
         self.api_errors = 0
         self.requests: dict[tuple[str, str], int] = {}
         self.accept_s = Histogram()
@@ -205,6 +215,7 @@ class Metrics:
         self.loop_lag_s = Histogram()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_HubCollector(self))
+        ProcessCollector(namespace="crossbus", registry=self._registry)
 
     def bus(self, location: Location, bus: str) -> BusCounters:
         key = (location, bus)
@@ -249,34 +260,45 @@ class Metrics:
         """A number that is read at scrape."""
         self._gauges.append(_Gauge(name, help_text, read))
 
-    def parked(self, read: Callable[[], Mapping[Origin, int]]) -> None:
-        """How many deliveries are parked, read at scrape."""
-        self._parked = read
+    def origin_gauge(self, name: str, help_text: str, read: Callable[[], Mapping[Origin, float]]) -> None:
+        """A number of each origin that is read at scrape; where `read` says nothing of an origin it is 0."""
+        self._origin_gauges.append(_OriginGauge(name, help_text, read))
+
+    def before_scrape(self, look: Callable[[], None]) -> None:
+        """What must be read on the event loop: `look` runs there before each scrape, and must be short."""
+        self._looks.append(look)
+
+    def look(self) -> None:
+        for look in self._looks:
+            look()
 
     def committed(self, seconds: float, batches: int) -> None:
         self.commit_s.observe(seconds)
         self.commit_batches.observe(batches)
 
     def render(self) -> bytes:
-        """The text that Prometheus reads. Slow (tens of ms with many series): call it on another thread."""
+        """The text that Prometheus reads, after `look`. Slow (tens of ms with many series): call it on another
+        thread."""
         return generate_latest(self._registry)
 
     def families(self) -> Iterator[Metric]:
-        """Everything there is now. The copies taken here make it safe beside a running event loop."""
+        """Everything that the hub counts now. The copies taken here make it safe beside a running event loop."""
         yield from self._bus_families(list(self._buses.items()))
         yield from self._sink_families(list(self._sinks.items()))
-        family = GaugeMetricFamily(
-            "crossbus_deliveries_parked", "Deliveries waiting on disk for their next attempt.", labels=_ORIGIN
-        )
-        for origin, count in self._parked().items():
-            family.add_metric(_labels(origin), count)
-        yield family
+        for by_origin in self._origin_gauges:
+            family = GaugeMetricFamily(f"crossbus_{by_origin.name}", by_origin.help, labels=_ORIGIN)
+            for origin, value in {**dict.fromkeys(list(self._sinks), 0), **by_origin.read()}.items():
+                family.add_metric(_labels(origin), value)
+            yield family
         yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
         yield from self._put_families(list(self._puts.items()))
         yield from self._source_families(list(self._queue_sources.items()))
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
         yield _counter("schedule_fires", "Events that schedules made.", self.schedule_fires)
         yield _counter("schedule_missed", "Fires of schedules that were not made up.", self.schedule_missed)
+        yield _counter(
+            "dead_letters_expired", "Dead letters deleted for their age or number.", self.dead_letters_expired
+        )
         yield _counter("events_archived", "Events put into an archive, once for each archive.", self.archived)
         yield _counter("events_replayed", "Events of archives that replays put on their bus.", self.replayed)
         yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
@@ -294,6 +316,9 @@ class Metrics:
             yield _histogram(name, text, [], [((), histogram)])
         for gauge in self._gauges:
             yield GaugeMetricFamily(f"crossbus_{gauge.name}", gauge.help, value=gauge.read())
+        build = GaugeMetricFamily("crossbus_build_info", "1; the labels say what runs.", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
 
     @staticmethod
     def _bus_families(rows: list[tuple[tuple[Location, str], BusCounters]]) -> Iterator[Metric]:

@@ -235,6 +235,7 @@ class HttpServer:
         return web.Response(status=503 if failure else 200, text=f"{failure or 'ready'}\n")
 
     async def _prometheus(self) -> web.StreamResponse:
+        self._metrics.look()
         body = await asyncio.to_thread(self._metrics.render)
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 

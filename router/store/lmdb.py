@@ -41,7 +41,7 @@ from typing import Protocol
 import lmdb
 
 from router import log
-from router.store import format, pages
+from router.store import format, pages, usage
 from router.store.base import ADD, RELEASE, Batch, StoreError, StoreFull, Table, added, key64, successor
 
 _GROUP_OPS_MAX = 20_000
@@ -181,9 +181,19 @@ class LmdbStore:
 
     def bytes_used(self) -> int:
         """How much of the map was ever in use, in bytes (freed pages inside it are used again)."""
-        pages: int = self._env.info()["last_pgno"] + 1
-        size: int = self._env.stat()["psize"]
-        return pages * size
+        return usage.bytes_ever_used(self._env)
+
+    def bytes_in_use(self) -> int:
+        """As `bytes_used`, free pages not counted: what may not be more than the bound."""
+        with self._reading(Table.META) as txn:
+            return usage.bytes_in_use(self._env, txn, self._dbs)
+
+    def rows(self, table: Table) -> int | None:
+        """How many rows a table has; None while a commit runs: it may have ended, and nobody have been told."""
+        if self._running:
+            return None
+        with self._reading(table) as txn:
+            return int(txn.stat(self._dbs[table])["entries"])
 
     # writing
 
@@ -294,10 +304,8 @@ class LmdbStore:
         made the file larger, its free pages do not tell: what is accepted would go on and on becoming outcomes."""
         if self.bytes_used() <= self._bytes_max:
             return False
-        stats = [self._env.stat(), *(txn.stat(db) for db in self._dbs)]
-        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         added = sum(len(value) for batch in more for _, _, value in batch.ops if value is not None)
-        return bool(pages * stats[0]["psize"] + added > self._bytes_max)
+        return usage.bytes_in_use(self._env, txn, self._dbs) + added > self._bytes_max
 
     def _resize(self, size: int) -> None:
         """LMDB makes it as large as what is in use, where that is more."""
