@@ -422,6 +422,7 @@ class _Parts:
         gauge("trace_bytes", "Bytes of the store that the trace takes, about.", lambda: self._trace.bytes)
         gauge("store_bytes", "Bytes of the store's file that were ever in use.", self._store.bytes_used)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
+        gauge("connections", "Connections to the hub's port.", lambda: self.http.connections)
         gauge("schedules", "Rules with a schedule.", lambda: self.schedules.count)
         gauge("insights_queries", "Logs Insights queries scheduled or running.", lambda: self._queries.active)
         gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))

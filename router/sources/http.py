@@ -90,7 +90,6 @@ class HttpServer:
         self._calls = Calls(authenticator=authenticator, open_location=open_location, metrics=metrics, world=world)
         self._stopping = False
         self._lanes: FastLanes | None = None
-        metrics.gauge("connections", "Connections to the hub's port.", lambda: self._lanes.count if self._lanes else 0)
         self._runner: web.ServerRunner | None = None
         self.port = 0
         """The port it listens on; 0 before it does."""
@@ -123,6 +122,11 @@ class HttpServer:
     def base_url(self) -> str:
         """How the request in hand reached the hub, as its client wrote it: what the client is told to call again."""
         return f"http://{_host.get()}"
+
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return self._lanes.count if self._lanes is not None else 0
 
     def stop_intake(self) -> None:
         """Requests from now on are answered that the hub is stopping."""
