@@ -14,6 +14,7 @@ connections, aiohttp's counted. It must not know what an operation does.
 
 import asyncio
 from collections.abc import Coroutine, Generator, Iterable, Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
@@ -93,6 +94,7 @@ class FastLanes(web.Server):
         """How often connections have been looked at: seconds, roughly."""
         self._world = world
         self._lanes: set[FastLane] = set()
+        self._someone_left = asyncio.Event()
         self._handed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._date = (0, "")
@@ -125,6 +127,7 @@ class FastLanes(web.Server):
     def left(self, lane: "FastLane") -> None:
         """The lane is closed or handed over."""
         self._lanes.discard(lane)
+        self._someone_left.set()
 
     def date(self) -> str:
         """Now, as the header Date has it."""
@@ -145,9 +148,11 @@ class FastLanes(web.Server):
         super().pre_shutdown()
 
     async def shutdown(self, timeout: float | None = None) -> None:
-        answering = [lane.task for lane in self._lanes if lane.task is not None]
-        if answering:
-            await asyncio.wait(answering, timeout=timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._lanes:  # each is about to close, and takes an answer with it
+                    self._someone_left.clear()
+                    await self._someone_left.wait()
         for lane in list(self._lanes):
             lane.abort()
         if self._timer is not None:

@@ -489,6 +489,25 @@ def test_a_hub_that_stops_finishes_what_it_has_begun(run: Run) -> None:
     run(stop())
 
 
+def test_a_hub_that_stops_lets_an_answer_be_read(run: Run) -> None:
+    async def large(caller: Caller, body: bytes) -> bytes:
+        return b"x" * 20_000_000
+
+    async def stop() -> None:
+        async with opened(large) as port:
+            client = await port.connect()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            client.write(post())
+            await until(lambda: port.metrics.fast_lane_requests == 1)
+            closing = asyncio.ensure_future(port.server.close())
+            await asyncio.sleep(0.1)
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(body_of(await client.rest())) == 20_000_000
+            await closing
+
+    run(stop())
+
+
 def test_a_hub_that_stops_does_not_wait_for_ever(run: Run) -> None:
     async def never(caller: Caller, body: bytes) -> bytes:
         await asyncio.sleep(3600)
