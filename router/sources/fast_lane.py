@@ -13,12 +13,10 @@ connections, aiohttp's counted. It must not know what an operation does.
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
-from functools import partial
 from http import HTTPStatus
-from types import coroutine
 from typing import Any, NamedTuple, cast
 
 from aiohttp import web
@@ -42,8 +40,9 @@ class Hot(NamedTuple):
 
     service: Service
     operation: str
-    at_once: bool
-    """Whether it starts without a task: up to where it first waits it must not ask which task it is in."""
+    by_hand: bool
+    """Whether it runs without a task, which saves a tenth of a PutEvents' time: it waits for futures alone, never asks
+    which task it is in, and goes on to its end when its client has gone."""
 
 
 _HOT: Mapping[str, Mapping[str, bool]] = {
@@ -56,15 +55,15 @@ _HOT: Mapping[str, Mapping[str, bool]] = {
         "DeleteMessageBatch": False,
     },
 }
-"""The operations of each service, and whether they start at once."""
+"""The operations of each service, and whether they run by hand."""
 
 
 def hot_operations(services: Iterable[Service]) -> dict[str, Hot]:
     """By their X-Amz-Target."""
     return {
-        f"{service.target_prefix}.{operation}": Hot(service, operation, at_once)
+        f"{service.target_prefix}.{operation}": Hot(service, operation, by_hand)
         for service in services
-        for operation, at_once in _HOT.get(service.name, {}).items()
+        for operation, by_hand in _HOT.get(service.name, {}).items()
         if service.has(operation)
     }
 
@@ -165,12 +164,13 @@ class FastLane(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, lanes: FastLanes, loop: asyncio.AbstractEventLoop) -> None:
-        self.task: asyncio.Task[None] | None = None
-        """What answers the request in hand, where that has to wait."""
         self._lanes = lanes
         self._loop = loop
         self._parser = FastLaneParser(lanes.hot)
         self._transport: asyncio.Transport | None = None
+        self._answering = False
+        self._task: asyncio.Task[None] | None = None
+        """What answers the request in hand, where it needs a task."""
         self._since = lanes.ticks
         self._writing_paused = False
         self._reading_paused = False
@@ -192,8 +192,8 @@ class FastLane(asyncio.Protocol):
         self._lanes.left(self)
         self._transport = None
         # A long poll takes no message for nobody. What is on its way to the disk gets there all the same.
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         self._parser.close()
 
     def eof_received(self) -> None:
@@ -205,7 +205,7 @@ class FastLane(asyncio.Protocol):
         if not self._parser.buffered:
             self._since = self._lanes.ticks
         self._parser.feed(data)
-        if self.task is None and not self._writing_paused:
+        if not self._answering and not self._writing_paused:
             self._advance()
         elif self._parser.buffered > limits.FAST_LANE_AHEAD_BYTES_MAX and not self._reading_paused:
             self._reading_paused = True
@@ -219,7 +219,7 @@ class FastLane(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writing_paused = False
         self._since = self._lanes.ticks
-        if self.task is None and not self._closing:
+        if not self._answering and not self._closing:
             self._advance()
 
     # the lanes'
@@ -227,7 +227,7 @@ class FastLane(asyncio.Protocol):
     def check(self) -> None:
         """Called once a second: a connection that has been slow for too long ends."""
         waited_s = (self._lanes.ticks - self._since) * _SWEEP_S
-        if self.task is not None:
+        if self._answering:
             return
         if self._writing_paused or self._closing:
             if waited_s > limits.ANSWER_READ_S_MAX:
@@ -241,7 +241,7 @@ class FastLane(asyncio.Protocol):
     def close(self) -> None:
         """End the connection, after the answer that is being made."""
         self._closing = True
-        if self.task is None and self._transport is not None:
+        if not self._answering and self._transport is not None:
             self._since = self._lanes.ticks
             self._transport.close()
 
@@ -255,7 +255,7 @@ class FastLane(asyncio.Protocol):
     def _advance(self) -> None:
         """Answer what has come whole, until an answer has to wait or the client does not read."""
         parser, lanes = self._parser, self._lanes
-        while self.task is None and not self._writing_paused and not self._closing:
+        while not self._answering and not self._writing_paused and not self._closing:
             found = parser.next() if lanes.taking or not parser.buffered else Verdict.HAND_OVER
             if found is Verdict.WAIT:
                 break
@@ -264,36 +264,55 @@ class FastLane(asyncio.Protocol):
                 return
             assert isinstance(found, Request)
             self._begin(found)
-        if self._reading_paused and self.task is None and not self._writing_paused and self._transport is not None:
+        if self._reading_paused and not self._answering and not self._writing_paused and self._transport is not None:
             self._reading_paused = False
             self._transport.resume_reading()
 
     def _begin(self, request: Request) -> None:
-        service, operation, at_once = self._lanes.hot[request.target]
+        service, operation, by_hand = self._lanes.hot[request.target]
         calls = self._lanes.calls
         self._lanes.metrics.fast_lane_requests += 1
+        self._answering = True
         try:
             caller = calls.caller(service, path="/", raw_query="", headers=request.headers, body=request.body)
-            work = calls.answer(service, operation, request.body, caller)
-            if at_once:
-                waits = work.send(None)
-                work = _rest(work, waits)
-        except StopIteration as done:
-            self._write("200 OK", {"Content-Type": service.content_type}, done.value)
         except Exception as error:  # noqa: BLE001 - the outermost edge, as in `http`: a bug is loud here and 500 there
             self._refuse(error, service.content_type)
+            return
+        work = calls.answer(service, operation, request.body, caller)
+        if by_hand:
+            self._step(work, service.content_type)
         else:
-            self.task = self._loop.create_task(self._answer(work, service.content_type))
+            self._task = self._loop.create_task(self._answer(work, service.content_type))
+
+    def _step(self, work: Coroutine[Any, Any, bytes], content_type: str) -> None:
+        """Run an operation until it waits or ends, as a task's step does."""
+        try:
+            waits = work.send(None)
+        except StopIteration as done:
+            self._write("200 OK", {"Content-Type": content_type}, done.value)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse(error, content_type)
+        else:
+            if waits is None:  # it only let others go first
+                self._loop.call_soon(self._go_on, work, content_type)
+            else:
+                waits._asyncio_future_blocking = False
+                waits.add_done_callback(lambda _: self._go_on(work, content_type))
+
+    def _go_on(self, work: Coroutine[Any, Any, bytes], content_type: str) -> None:
+        self._step(work, content_type)
+        if not self._answering and self._transport is not None:
+            self._advance()
 
     async def _answer(self, work: Coroutine[Any, Any, bytes], content_type: str) -> None:
         """The task of a request: it ends by answering, or is cancelled because nobody is there to be answered."""
         try:
             body = await work
         except Exception as error:  # noqa: BLE001 - as above
-            self.task = None
+            self._task = None
             self._refuse(error, content_type)
         else:
-            self.task = None
+            self._task = None
             self._write("200 OK", {"Content-Type": content_type}, body)
         if self._transport is not None:
             self._advance()
@@ -304,7 +323,8 @@ class FastLane(asyncio.Protocol):
         self._write(f"{status} {HTTPStatus(status).phrase}", headers, body)
 
     def _write(self, status: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Headers in aiohttp's order."""
+        """The end of a request. Headers are in aiohttp's order."""
+        self._answering = False
         transport = self._transport
         if transport is None:
             return
@@ -338,22 +358,3 @@ class FastLane(asyncio.Protocol):
         if self._reading_paused:  # before the handler may pause it for itself
             transport.resume_reading()
         handler.data_received(unread)
-
-
-@coroutine
-def _rest(work: Coroutine[Any, Any, bytes], waits: Any) -> Generator[Any, Any, bytes]:
-    """What is left of a coroutine that was started by hand: a task waits for `waits`, and then goes on with it."""
-    while True:
-        try:
-            got = yield waits
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - thrown on, as `yield from` does
-            step = partial(work.throw, error)
-        else:
-            step = partial(work.send, got)
-        try:
-            waits = step()
-        except StopIteration as done:
-            return cast("bytes", done.value)

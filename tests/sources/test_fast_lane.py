@@ -230,12 +230,13 @@ def test_bytes_that_trickle_in_do_not_prolong_a_request(run: Run) -> None:
     async def trickle() -> None:
         async with opened(echo) as port:
             client = await port.connect()
-            answer = asyncio.ensure_future(client.answer())
             client.write(post(b" " * 10_000)[:-9_999])
-            while not answer.done():
-                client.write(b" ")
-                await asyncio.sleep(0.02)
-            assert status_of(await answer) == 408
+            await until(lambda: port.lanes.count == 1)
+            async with asyncio.timeout(20):
+                while port.lanes.count:
+                    client.write(b" ")
+                    await asyncio.sleep(0.02)
+            assert port.metrics.fast_lane_requests == 0
 
     run(trickle())
 
@@ -525,40 +526,57 @@ def test_a_hub_that_stops_does_not_wait_for_ever(run: Run) -> None:
     run(stop())
 
 
-# a coroutine that is started by hand
+# an operation that runs without a task
 
 
-def test_a_started_coroutine_goes_on_in_a_task(run: Run) -> None:
-    told: list[str] = []
+def test_an_operation_waits_without_a_task(run: Run) -> None:
+    tasks: list[object] = []
 
-    async def work(error: bool) -> bytes:
+    async def waits(caller: Caller, body: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        for seconds in (0.0, 0.001, 0.002):
+            future = loop.create_future()
+            loop.call_later(seconds, future.set_result, None)
+            await future
+        failing = loop.create_future()
+        loop.call_soon(failing.set_exception, ValidationException("no"))
+        done: asyncio.Future[bytes] = loop.create_future()
+        done.set_result(b"done")
         try:
-            await asyncio.sleep(0)
-            await asyncio.shield(asyncio.sleep(0.001))
-            async with asyncio.timeout(5):  # needs its task
-                await asyncio.sleep(0.001)
-            if error:
-                raise ValueError("no")
-            await asyncio.sleep(3600 if told else 0)
-        except asyncio.CancelledError:
-            told.append("cancelled")
-            raise
-        finally:
-            told.append("left")
-        return b"done"
+            await failing
+        except ValidationException:
+            return await done
+        return b"not refused"
 
-    async def rest(work: Coroutine[Any, Any, bytes]) -> bytes:
-        return await fast_lane._rest(work, work.send(None))
+    async def both() -> None:
+        async with opened(waits) as port:
+            client = await port.connect()
+            client.write(post() * 3)
+            for _ in range(3):
+                assert body_of(await client.answer()) == b"done"
+            assert tasks == [None] * 3
 
-    async def all_ways() -> None:
-        assert await asyncio.create_task(rest(work(error=False))) == b"done"
-        with pytest.raises(ValueError, match="no"):
-            await asyncio.create_task(rest(work(error=True)))
-        task = asyncio.create_task(rest(work(error=False)))
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert told == ["left", "left", "cancelled", "left"]
+    run(both())
 
-    run(all_ways())
+
+def test_an_operation_ends_when_its_client_has_gone(run: Run) -> None:
+    async def gone() -> None:
+        future = asyncio.get_running_loop().create_future()
+
+        async def waits(caller: Caller, body: bytes) -> bytes:
+            await future
+            return b""
+
+        async with opened(waits) as port:
+            client = await port.connect()
+            client.write(post() * 2)
+            await until(lambda: port.metrics.fast_lane_requests == 1)
+            await client.close()
+            await until(lambda: port.lanes.count == 0)
+            future.set_result(None)
+            await until(lambda: port.metrics.requests == {("PutEvents", "ok"): 1})
+            assert port.metrics.fast_lane_requests == 1
+
+    run(gone())
