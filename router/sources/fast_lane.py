@@ -96,7 +96,7 @@ class FastLanes(web.Server):
         self._someone_left = asyncio.Event()
         self._handed = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._date = (0, "")
+        self._own_headers = (0, "")
 
     def __call__(self) -> Any:
         return FastLane(self, asyncio.get_running_loop())
@@ -128,12 +128,13 @@ class FastLanes(web.Server):
         self._lanes.discard(lane)
         self._someone_left.set()
 
-    def date(self) -> str:
-        """Now, as the header Date has it."""
+    def own_headers(self) -> str:
+        """What every answer says of the hub; the same for a second."""
         second = self._world.now_ms() // 1000
-        if second != self._date[0]:
-            self._date = second, formatdate(second, usegmt=True)
-        return self._date[1]
+        if second != self._own_headers[0]:
+            text = f"Date: {formatdate(second, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n"
+            self._own_headers = second, text
+        return self._own_headers[1]
 
     def _sweep(self) -> None:
         self.ticks += 1
@@ -329,12 +330,9 @@ class FastLane(asyncio.Protocol):
         if transport is None:
             return
         self._since = self._lanes.ticks
-        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        given = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         end = "Connection: close\r\n\r\n" if self._closing else "\r\n"
-        head = (
-            f"HTTP/1.1 {status}\r\n{own}Content-Length: {len(body)}\r\n"
-            f"Date: {self._lanes.date()}\r\nServer: {SERVER_SOFTWARE}\r\n{end}"
-        )
+        head = f"HTTP/1.1 {status}\r\n{given}Content-Length: {len(body)}\r\n{self._lanes.own_headers()}{end}"
         transport.write(head.encode() + body)
         if self._closing:
             transport.close()
