@@ -94,7 +94,7 @@ class FastLanes(web.Server):
         self._world = world
         self._lanes: set[FastLane] = set()
         self._someone_left = asyncio.Event()
-        self._handed = 0
+        self._handed: dict[RequestHandler, _Unread] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._own_headers = (0, "")
 
@@ -108,14 +108,14 @@ class FastLanes(web.Server):
     @property
     def count(self) -> int:
         """Connections now, in the lane and handed over."""
-        return len(self._lanes) + self._handed
+        return len(self._lanes) + len(self._handed)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        self._handed += 1
+        self._handed[handler] = _Unread(transport, self.ticks)
         super().connection_made(handler, transport)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        self._handed -= 1
+        self._handed.pop(handler, None)
         super().connection_lost(handler, exc)
 
     def opened(self, lane: "FastLane") -> None:
@@ -140,7 +140,9 @@ class FastLanes(web.Server):
         self.ticks += 1
         for lane in list(self._lanes):
             lane.check()
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep) if self._lanes else None
+        for unread in list(self._handed.values()):
+            unread.check(self.ticks)
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep) if self.count else None
 
     def pre_shutdown(self) -> None:
         for lane in list(self._lanes):
@@ -159,6 +161,25 @@ class FastLanes(web.Server):
             self._timer.cancel()
             self._timer = None
         await super().shutdown(timeout)
+
+
+class _Unread:
+    """What a handed-over connection's client has not read yet: aiohttp itself would wait for it for ever."""
+
+    __slots__ = ("_since", "_size", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, ticks: int) -> None:
+        self._transport = transport
+        self._size = 0
+        self._since = ticks
+
+    def check(self, ticks: int) -> None:
+        """Called once a second: who has read nothing for too long is dropped."""
+        size = self._transport.get_write_buffer_size()
+        if size == 0 or size != self._size:
+            self._size, self._since = size, ticks
+        elif (ticks - self._since) * _SWEEP_S > limits.ANSWER_READ_S_MAX:
+            self._transport.abort()
 
 
 class FastLane(asyncio.Protocol):

@@ -285,7 +285,8 @@ def test_an_answer_that_takes_long_ends_nothing(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_client_that_does_not_read_its_answers_is_dropped(run: Run) -> None:
+@pytest.mark.parametrize("headers", [b"", TO_AIOHTTP], ids=["lane", "aiohttp"])
+def test_a_client_that_does_not_read_its_answers_is_dropped(run: Run, headers: bytes) -> None:
     asked = 0
 
     async def large(caller: Caller, body: bytes) -> bytes:
@@ -297,7 +298,7 @@ def test_a_client_that_does_not_read_its_answers_is_dropped(run: Run) -> None:
         async with opened(large) as port:
             client = await port.connect()
             client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            client.write(post() * 100)
+            client.write(post(headers=headers) * 100)
             await until(lambda: asked > 0)
             await until(lambda: port.lanes.count == 0)
             assert asked < 100
