@@ -41,8 +41,8 @@ class Hot(NamedTuple):
     service: Service
     operation: str
     by_hand: bool
-    """Whether it runs without a task, which saves what asyncio does for one: it waits for futures alone, never asks which
-    task it is in, and goes on to its end when its client has gone."""
+    """Whether it runs without a task, which saves what asyncio does for one: it waits for futures alone, never asks
+    which task it is in, and goes on to its end when its client has gone."""
 
 
 _HOT: Mapping[str, Mapping[str, bool]] = {
