@@ -3,6 +3,10 @@ status and the length of an answer."""
 
 import asyncio
 import json
+import uuid
+
+from router.aws.sigv4 import Credentials, Signer
+from router.world import RealWorld
 
 
 class Connection:
@@ -26,6 +30,33 @@ class Connection:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def sdk_requests(
+    target: str, bodies: list[object], *, region: str, service: str, credentials: Credentials
+) -> list[bytes]:
+    """Requests with the headers that boto3 sends, signed now."""
+    signer = Signer(credentials, service, region)
+    made = []
+    for body in bodies:
+        payload = json.dumps(body).encode()
+        headers = {
+            "Accept-Encoding": "identity",
+            "X-Amz-Target": target,
+            "Content-Type": f"application/x-amz-json-{'1.0' if service == 'sqs' else '1.1'}",
+            "amz-sdk-invocation-id": str(uuid.uuid4()),
+            "amz-sdk-request": "attempt=1",
+            "Content-Length": str(len(payload)),
+        }
+        sent = signer.headers(
+            method="POST", host="hub", path="/", headers=headers, body=payload, now_ms=RealWorld().now_ms()
+        )
+        sent["User-Agent"] = (
+            "Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux md/arch#x86_64 lang/python#3.11.7 cfg/retry#"
+        )
+        lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        made.append(f"POST / HTTP/1.1\r\n{lines}\r\n".encode() + payload)
+    return made
 
 
 def request(target: str, body: object, *, account: str, region: str, service: str = "events") -> bytes:

@@ -1,8 +1,10 @@
 """PutEvents through 100 rules, one of which matches, into an SQS inbox: accepted durably and delivered.
 
-    python -m loadtest.ingest [--events 40000] [--runs 5] [--rules 100] [--log TRACE]
+    python -m loadtest.ingest [--events 40000] [--runs 5] [--rules 100] [--log TRACE] [--into inbox] [--verified]
 
-Client and hub share the machine. Reports medians, and writes them to loadtest/results/ingest.json.
+`--into archive` has an archive instead of the matching rule, `--into nothing` neither; `--verified` has the hub check
+signatures. Requests have the headers of boto3's and differ from one another. Client and hub share the machine. Reports
+medians, and writes them to loadtest/results/ingest.json.
 """
 
 import argparse
@@ -11,31 +13,41 @@ import json
 import time
 from typing import Any
 
-from loadtest.client import Connection, request
+from loadtest.client import Connection, sdk_requests
 from loadtest.hub import ACCOUNT, REGION, Hub
 from loadtest.report import report
+from router.aws.sigv4 import Credentials
 
 _CONNECTIONS = 16
+_REQUESTS = 50
+_KEY = "AKIDLOADTEST"
+_SECRET = "load/test/secret"
 
 
-def settings(rules: int, level: str = "OFF") -> dict[str, Any]:
+def settings(rules: int, level: str = "OFF", *, into: str = "inbox", verified: bool = False) -> dict[str, Any]:
     """A hub with one queue and `rules` rules, of which one matches the events; `level` is that of the bus's log."""
+    key = {"access_key_id": _KEY, "secret_access_key": _SECRET, "account": ACCOUNT, "admin": True}
     target = {"Id": "queue", "Arn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:events"}
     return {
         "inboxes": {"messages_max": 10_000_000},
+        **({"auth": {"mode": "sigv4", "keys": [key]}} if verified else {}),
         "resources": [
             {
                 "account": ACCOUNT,
                 "region": REGION,
                 "queues": [{"QueueName": "events"}],
                 "buses": [{"Name": "default", "LogConfig": {"Level": level}}] if level != "OFF" else [],
+                "archives": [{"ArchiveName": "all"}] if into == "archive" else [],
                 "rules": [
                     {
                         "Name": f"rule-{number}",
                         "EventPattern": {
                             "source": ["shop"],
                             "detail-type": ["order"],
-                            "detail": {"kind": [f"kind-{number}"], "user": {"country": [{"anything-but": "nowhere"}]}},
+                            "detail": {
+                                "kind": [f"kind-{number + (into != 'inbox')}"],
+                                "user": {"country": [{"anything-but": "nowhere"}]},
+                            },
                         },
                         "Targets": [target],
                     }
@@ -46,19 +58,21 @@ def settings(rules: int, level: str = "OFF") -> dict[str, Any]:
     }
 
 
-def entries() -> list[dict[str, str]]:
-    """Ten entries with details of about 1.3 KB."""
+def entries(user: int = 17) -> list[dict[str, str]]:
+    """Ten entries, each of about 1.3 KB in the request."""
     detail = {
         "kind": "kind-0",
-        "user": {"id": 17, "country": "NL", "name": "x" * 60},
+        "user": {"id": user, "country": "NL", "name": "x" * 60},
         "items": [{"sku": f"sku-{number}", "price": number * 1.5, "text": "y" * 60} for number in range(10)],
     }
     return [{"Source": "shop", "DetailType": "order", "Detail": json.dumps(detail, separators=(",", ":"))}] * 10
 
 
-async def load(port: int, events: int) -> tuple[float, list[float]]:
+async def load(port: int, events: int, *, verified: bool = False) -> tuple[float, list[float]]:
     """Seconds until all were acknowledged, and each request's latency."""
-    payload = request("AWSEvents.PutEvents", {"Entries": entries()}, account=ACCOUNT, region=REGION)
+    credentials = Credentials(_KEY if verified else ACCOUNT, _SECRET)
+    bodies: list[object] = [{"Entries": entries(10 + number)} for number in range(_REQUESTS)]
+    payloads = sdk_requests("AWSEvents.PutEvents", bodies, region=REGION, service="events", credentials=credentials)
     left = events // 10
     latencies: list[float] = []
 
@@ -68,7 +82,7 @@ async def load(port: int, events: int) -> tuple[float, list[float]]:
         while left > 0:
             left -= 1
             started = time.perf_counter()
-            status, body = await connection.send(payload)
+            status, body = await connection.send(payloads[left % _REQUESTS])
             latencies.append(time.perf_counter() - started)
             if status != 200 or b'"FailedEntryCount":0' not in body:
                 raise RuntimeError(f"PutEvents failed: {status} {body[:300]!r}")
@@ -79,11 +93,17 @@ async def load(port: int, events: int) -> tuple[float, list[float]]:
     return time.perf_counter() - started, latencies
 
 
-async def delivered(port: int, events: int) -> None:
+async def delivered(port: int, events: int, *, verified: bool = False) -> None:
     """Wait until the queue holds all events."""
     url = f"http://127.0.0.1:{port}/{ACCOUNT}/events"
     body = {"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]}
-    payload = request("AmazonSQS.GetQueueAttributes", body, account=ACCOUNT, region=REGION, service="sqs")
+    (payload,) = sdk_requests(
+        "AmazonSQS.GetQueueAttributes",
+        [body],
+        region=REGION,
+        service="sqs",
+        credentials=Credentials(_KEY if verified else ACCOUNT, _SECRET),
+    )
     connection = await Connection.open(port)
     end = time.perf_counter() + 60
     while time.perf_counter() < end:
@@ -94,17 +114,21 @@ async def delivered(port: int, events: int) -> None:
     raise RuntimeError("not all events were delivered within 60 s")
 
 
-def one_run(events: int, rules: int, level: str) -> dict[str, float]:
+def one_run(
+    events: int, rules: int, level: str = "OFF", *, into: str = "inbox", verified: bool = False
+) -> dict[str, float]:
     """One fresh hub: the figures of a run."""
-    with Hub(settings(rules, level)) as hub:
+    with Hub(settings(rules, level, into=into, verified=verified)) as hub:
         time.sleep(1.0)
         idle_mb = hub.anonymous_mb()
-        asyncio.run(load(hub.port, 2000))
-        asyncio.run(delivered(hub.port, 2000))
+        asyncio.run(load(hub.port, 2000, verified=verified))
+        if into == "inbox":
+            asyncio.run(delivered(hub.port, 2000, verified=verified))
         cpu = hub.cpu_s()
         started = time.perf_counter()
-        accepted_s, latencies = asyncio.run(load(hub.port, events))
-        asyncio.run(delivered(hub.port, events + 2000))
+        accepted_s, latencies = asyncio.run(load(hub.port, events, verified=verified))
+        if into == "inbox":
+            asyncio.run(delivered(hub.port, events + 2000, verified=verified))
         delivered_s = time.perf_counter() - started
         latencies.sort()
         return {
@@ -126,12 +150,16 @@ def main() -> None:
     arguments.add_argument("--runs", type=int, default=5, help="runs, each with a fresh hub (default 5)")
     arguments.add_argument("--rules", type=int, default=100, help="rules on the bus, one of which matches")
     arguments.add_argument("--log", default="OFF", help="level of the bus's log: OFF (default), ERROR, INFO or TRACE")
+    arguments.add_argument("--into", choices=("inbox", "archive", "nothing"), default="inbox", help="where events go")
+    arguments.add_argument("--verified", action="store_true", help="the hub checks signatures")
     chosen = arguments.parse_args()
     runs = []
     for number in range(chosen.runs):
-        runs.append(one_run(chosen.events, chosen.rules, chosen.log))
+        runs.append(one_run(chosen.events, chosen.rules, chosen.log, into=chosen.into, verified=chosen.verified))
         print(f"run {number + 1} of {chosen.runs}: {runs[-1]['delivered_per_s']:,} delivered a second", flush=True)
-    report("ingest", f"{chosen.events} events each, {chosen.rules} rules, one matches, log {chosen.log}", runs)
+    signed = ", signatures checked" if chosen.verified else ""
+    headline = f"{chosen.events} events each into {chosen.into}, {chosen.rules} rules, log {chosen.log}{signed}"
+    report("ingest", headline, runs)
 
 
 if __name__ == "__main__":

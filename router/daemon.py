@@ -432,6 +432,7 @@ class _Parts:
         gauge("store_disk_bytes_free", "Bytes free on the data folder's disk.", lambda: disk_bytes_free(folder))
         gauge("ready", "1 while events can be taken.", lambda: self._store.failure() is None)
         gauge("store_bytes_max", "Bytes that the store may use.", lambda: self._hub.store.bytes_max)
+        gauge("connections", "Connections to the hub's port.", lambda: self.http.connections)
         gauge("schedules", "Rules with a schedule.", lambda: self.schedules.count)
         gauge("insights_queries", "Logs Insights queries scheduled or running.", lambda: self._queries.active)
         gauge("locations", "Locations that the hub hosts.", lambda: len(self._locations))

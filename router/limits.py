@@ -10,6 +10,13 @@ ENTRIES_PER_REQUEST_MAX = 10
 REQUEST_ENTRIES_BYTES_MAX = 1024 * 1024  # 1 MB since January 2026; setting `put_events_bytes_max`
 REQUEST_BODY_BYTES_MAX = 4 * 1024 * 1024  # ours: 1 MB of entries may grow threefold by JSON escapes
 REQUEST_READ_S_MAX = 30.0  # ours: against clients that send slowly
+ANSWER_READ_S_MAX = 30.0  # ours: against clients that do not read what they are answered
+KEEP_ALIVE_S = 75.0  # ours: a connection without a request ends
+CONNECTIONS_MAX = 10_000  # ours, and no more than the open files of the process leave room for
+CONNECTIONS_RESERVED_FILES = 256  # ours: open files that the hub itself needs, with its sinks' connections
+FAST_LANE_HEAD_BYTES_MAX = 8192  # ours: a longer one is aiohttp's to judge
+FAST_LANE_HEADERS_MAX = 64  # ours: more are aiohttp's to judge
+FAST_LANE_AHEAD_BYTES_MAX = 65_536  # ours: what a client may send beyond the request that is being answered
 DETAIL_DEPTH_MAX = 1000  # AWS
 
 # What can be configured ("eb-quota"; EventBridge API reference).

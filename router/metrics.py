@@ -208,6 +208,8 @@ class Metrics:
         self.schedule_missed = 0
         self.dead_letters_expired = 0
         self.api_errors = 0
+        self.fast_lane_requests = 0
+        self.connections_refused = 0
         self.requests: dict[tuple[str, str], int] = {}
         self.accept_s = Histogram()
         self.commit_s = Histogram()
@@ -303,6 +305,10 @@ class Metrics:
         yield _counter("events_replayed", "Events of archives that replays put on their bus.", self.replayed)
         yield _counter("sink_bugs", "Exceptions that a sink should not have raised; each is retried.", self.sink_bugs)
         yield _counter("api_bugs", "Requests answered with an internal error because of a bug.", self.api_errors)
+        yield _counter("fast_lane_requests", "Requests that took the fast lane.", self.fast_lane_requests)
+        yield _counter(
+            "connections_refused", "Connections refused because there were too many.", self.connections_refused
+        )
         requests = CounterMetricFamily("crossbus_requests", "API requests.", labels=["operation", "outcome"])
         for labels, count in list(self.requests.items()):
             requests.add_metric(list(labels), count)

@@ -8,6 +8,7 @@ import random
 import time
 import uuid
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -73,7 +74,12 @@ def uuid5(namespace: str, name: str) -> str:
 
 def iso_seconds(ms: int) -> str:
     """`2026-11-23T10:00:00Z`: the envelope's form of time."""
-    return datetime.fromtimestamp(ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _iso(ms // 1000)
+
+
+@lru_cache(maxsize=1024)
+def _iso(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def iso_ms(ms: int) -> str:

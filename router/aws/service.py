@@ -8,7 +8,7 @@ An operation that AWS has and this hub has not is answered like one that nobody 
 gives no message there; here it names the operation. This module knows no sockets and no signatures.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -124,6 +124,9 @@ class Services:
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._by_prefix = {service.target_prefix: service for service in services}
+
+    def __iter__(self) -> Iterator[Service]:
+        return iter(self._by_prefix.values())
 
     def find(self, headers: Mapping[str, str], body: bytes = b"", raw_query: str = "") -> tuple[Service, str]:
         """The service and operation that a request names. Header names are lower case, or the mapping ignores case.

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -48,6 +49,11 @@ _OWN_HEADERS = frozenset({"authorization", "host", "x-amz-date", "x-amz-security
 
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION = re.compile(r"(?=.{1,32}\Z)[a-z]{2,}(?:-[a-z0-9]+)+-[0-9]{1,2}[a-z]?", re.ASCII)
+# The header as AWS's SDKs write it; any other form, and whatever is wrong, is read part by part.
+_USUAL_AUTHORIZATION = re.compile(
+    rf"{ALGORITHM} Credential=([^/ ,=]+)/([^/ ,=]+)/([^/ ,=]+)/([^/ ,=]+)/{TERMINATOR}, ?"
+    r"SignedHeaders=([^ ,=]+), ?Signature=([^ ,=]+)"
+)
 _BASIC_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -265,6 +271,12 @@ def _header_claim(authorization: str, headers: Mapping[str, str], *, verifies: b
         raise IncompleteSignatureException(
             f"The Authorization header has {len(authorization)} characters, at most {AUTHORIZATION_CHARS_MAX} are read"
         )
+    time = headers.get("x-amz-date") or headers.get("date") or ""
+    usual = _USUAL_AUTHORIZATION.fullmatch(authorization)
+    if usual is not None and (time or not verifies):
+        key_id, day, region, service, signed_headers, signature = usual.groups()
+        names = _signed_names(signed_headers)
+        return _Claim(key_id, day, region, service, names, signature, time, headers.get("x-amz-security-token"))
     algorithm, _, rest = authorization.partition(" ")
     parameters: dict[str, str] = {}
     for part in re.split(r"[ ,]+", rest.strip(" ,")):
@@ -279,7 +291,6 @@ def _header_claim(authorization: str, headers: Mapping[str, str], *, verifies: b
         for name in ("Credential", "Signature", "SignedHeaders")
         if not parameters.get(name)
     ]
-    time = headers.get("x-amz-date") or headers.get("date") or ""
     if not time and verifies:
         missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     if missing:
@@ -344,27 +355,30 @@ def _scoped_claim(
         raise InvalidSignatureException(
             f"Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{terminator[:64]}'."
         )
+    names = _signed_names(signed_headers)
+    return _Claim(key_id, day, region, service, names, signature, time, token, expires_s)
+
+
+def _signed_names(signed_headers: str) -> tuple[str, ...]:
     names = tuple(signed_headers.lower().split(";"))
     if len(names) > SIGNED_HEADERS_MAX:
         raise IncompleteSignatureException(f"{len(names)} headers are signed, at most {SIGNED_HEADERS_MAX} may be")
-    return _Claim(key_id, day, region, service, names, signature, time, token, expires_s)
+    return names
 
 
 def _checked_time(claim: _Claim, now_s: int) -> str:
     """The time in the form that was signed, if it is one for now."""
-    signed_s = _seconds(claim.time)
-    now = _basic_time(now_s)
-    signed = _basic_time(signed_s)
+    signed_s, signed = _moment(claim.time)
     oldest_s = now_s - (CLOCK_SKEW_S_MAX if claim.expires_s is None else claim.expires_s)
     if signed_s < oldest_s:
         window = "5 min." if claim.expires_s is None else f"{claim.expires_s} sec."
         raise InvalidSignatureException(
-            f"Signature expired: {signed} is now earlier than {_basic_time(oldest_s)} ({now} - {window})"
+            f"Signature expired: {signed} is now earlier than {_basic_time(oldest_s)} ({_basic_time(now_s)} - {window})"
         )
     if signed_s > now_s + CLOCK_SKEW_S_MAX:
         latest = _basic_time(now_s + CLOCK_SKEW_S_MAX)
         raise InvalidSignatureException(
-            f"Signature not yet current: {signed} is still later than {latest} ({now} + 5 min.)"
+            f"Signature not yet current: {signed} is still later than {latest} ({_basic_time(now_s)} + 5 min.)"
         )
     if claim.day != signed[:8]:
         raise InvalidSignatureException(
@@ -477,6 +491,13 @@ def _octets(text: str) -> bytes:
 
 def _basic_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+@lru_cache(maxsize=256)
+def _moment(time: str) -> tuple[int, str]:
+    """A request's time in seconds and in the form that is signed; requests of one second share it."""
+    seconds = _seconds(time)
+    return seconds, _basic_time(seconds)
 
 
 def _seconds(time: str) -> int:

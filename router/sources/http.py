@@ -1,12 +1,14 @@
 """The hub's HTTP server: AWS's APIs, service events, the hub's own API, health and metrics on one port.
 
 A body is bounded before it is read. Health and metrics are open; everything else passes the authenticator first. The
-access log is off: nothing is logged for a request that went well. It must not know what an operation does.
+access log is off: nothing is logged for a request that went well. Connections begin in the fast lane (`fast_lane`),
+which hands over here whatever it does not answer itself. It must not know what an operation does.
 """
 
 import asyncio
 import logging
 import re
+import resource
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -17,22 +19,22 @@ from aiohttp.http import HttpProcessingError
 
 from router import limits, log
 from router.api.hub import HubApi
-from router.aws.service import Caller, Services, error_body
+from router.aws.service import Services, error_body
 from router.aws.sigv4 import Authenticator
 from router.core.event import Location
 from router.errors import (
     ApiError,
-    InternalException,
     RequestTooLarge,
     ResourceNotFoundException,
     SerializationException,
     ServiceUnavailable,
     ValidationException,
 )
-from router.metrics import PUT_OPERATIONS, Metrics
+from router.metrics import Metrics
+from router.sources.calls import BodyUnread, Calls, RequestTimeout
+from router.sources.fast_lane import FastLanes, hot_operations
 from router.sources.intake import Intake, split_records
 from router.sources.outcome import Refused, Taken, Withheld
-from router.store.base import StoreError
 from router.world import World
 
 if TYPE_CHECKING:
@@ -85,7 +87,9 @@ class HttpServer:
         self._failure = failure
         self._open_location = open_location
         self._aws_events = aws_events
+        self._calls = Calls(authenticator=authenticator, open_location=open_location, metrics=metrics, world=world)
         self._stopping = False
+        self._lanes: FastLanes | None = None
         self._runner: web.ServerRunner | None = None
         self.port = 0
         """The port it listens on; 0 before it does."""
@@ -95,15 +99,20 @@ class HttpServer:
         # A compressed body is refused, not decompressed: it could grow a thousandfold past the bound.
         # A client that has gone gets its handler cancelled, so that a long poll takes no message for nobody. What is on
         # its way to the disk gets there all the same.
-        server = web.Server(
+        self._lanes = FastLanes(
             self._handle,
+            hot=hot_operations(self._services),
+            calls=self._calls,
+            metrics=self._metrics,
+            world=self._world,
+            connections_max=_connections_max(),
             access_log=None,
             logger=_http_log,
             auto_decompress=False,
-            keepalive_timeout=75.0,
+            keepalive_timeout=limits.KEEP_ALIVE_S,
             handler_cancellation=True,
         )
-        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=5.0)
+        self._runner = web.ServerRunner(self._lanes, handle_signals=False, shutdown_timeout=5.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=1024)
         await site.start()
@@ -114,9 +123,16 @@ class HttpServer:
         """How the request in hand reached the hub, as its client wrote it: what the client is told to call again."""
         return f"http://{_host.get()}"
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return self._lanes.count if self._lanes is not None else 0
+
     def stop_intake(self) -> None:
         """Requests from now on are answered that the hub is stopping."""
         self._stopping = True
+        if self._lanes is not None:
+            self._lanes.taking = False
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -125,20 +141,10 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._answer(request)
-        except ApiError as error:
-            return _refused(request, error)
-        except RecursionError:
-            # JSON in JSON (a policy, an input, a detail) is decoded where it is needed, before anything is changed.
-            return _refused(request, ValidationException("JSON in the request is nested too deeply."))
-        except StoreError as error:
-            log.warning("request.not_stored", method=request.method, path=request.path, error=str(error))
-            return _refused(request, ServiceUnavailable("The hub's store cannot take this now. Try again."))
         except _ClientGone:
             return web.Response(status=499)
-        except Exception:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there
-            self._metrics.api_errors += 1
-            log.exception("request.bug", method=request.method, path=request.path)
-            return _refused(request, InternalException("Internal Service Failure"))
+        except Exception as error:  # noqa: BLE001 - the outermost edge: a bug is loud here and 500 there
+            return _refused(request, self._calls.refusal(error, method=request.method, path=request.path))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -160,35 +166,14 @@ class HttpServer:
 
     async def _aws(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         service, operation = self._services.find(request.headers, body, request.query_string)
-        caller = self._authenticator.authenticate(
-            method=request.method,
-            path=request.raw_path.partition("?")[0],
-            raw_query=request.raw_path.partition("?")[2],
-            headers=_joined(request.headers),
-            body=body,
-            service=service.name,
-            now_ms=self._world.now_ms(),
+        path, _, raw_query = request.raw_path.partition("?")
+        caller = self._calls.caller(
+            service, path=path, raw_query=raw_query, headers=_joined(request.headers), body=body
         )
-        self._open_location(Location(caller.account, caller.region))
         if _HOST.fullmatch(request.host):
             _host.set(request.host)
-        trace_header = request.headers.get("X-Amzn-Trace-Id")
-        if trace_header is not None:
-            caller = msgspec.structs.replace(caller, trace_header=trace_header)
-        started = self._world.monotonic()
-        try:
-            answer = await service.call(operation, body, caller)
-        except ApiError as error:
-            self._count(operation, caller, error.code, size_bytes=len(body), started=started)
-            raise
-        self._count(operation, caller, "ok", size_bytes=len(body), started=started)
+        answer = await self._calls.answer(service, operation, body, caller)
         return web.Response(body=answer, headers={"Content-Type": service.content_type})
-
-    def _count(self, operation: str, caller: Caller, outcome: str, *, size_bytes: int, started: float) -> None:
-        self._metrics.request(operation, outcome)
-        if operation in PUT_OPERATIONS:
-            counters = self._metrics.put(operation, Location(caller.account, caller.region))
-            counters.answered(outcome, seconds=self._world.monotonic() - started, size_bytes=size_bytes)
 
     def _admin(self, request: web.BaseRequest, body: bytes) -> None:
         self._authenticator.authenticate_admin(
@@ -259,6 +244,19 @@ def _joined(headers: "CIMultiDictProxy[str]") -> Mapping[str, str]:
     return {name: ",".join(headers.getall(name)) for name in names}
 
 
+def _connections_max() -> int:
+    """As many as there may be open files for, after asking for as many as may be asked for."""
+    wanted = limits.CONNECTIONS_MAX + limits.CONNECTIONS_RESERVED_FILES
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return limits.CONNECTIONS_MAX
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if files < allowed:
+        files = allowed
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(1, min(limits.CONNECTIONS_MAX, files - limits.CONNECTIONS_RESERVED_FILES))
+
+
 def _location(account: str, region: str) -> Location:
     if re.fullmatch(r"[0-9]{12}", account) is None:
         raise ValidationException(f"expected a 12-digit account in the path, got {account[:64]!r}")
@@ -270,7 +268,7 @@ def _location(account: str, region: str) -> Location:
 def _refused(request: web.BaseRequest, error: ApiError) -> web.Response:
     status, body, headers = error_body(error, _content_type(request))
     response = web.Response(status=status, body=body, headers=headers)
-    if isinstance(error, _BodyUnread):
+    if isinstance(error, BodyUnread):
         response.force_close()
     return response
 
@@ -300,7 +298,7 @@ async def _read(request: web.BaseRequest) -> bytes:
                 return await request.content.read(-1) if length else b""
             return await _read_unknown(request, bound)
     except TimeoutError as error:
-        raise _RequestTimeout(f"The request body did not arrive within {limits.REQUEST_READ_S_MAX} s.") from error
+        raise RequestTimeout(f"The request body did not arrive within {limits.REQUEST_READ_S_MAX} s.") from error
     except web.RequestPayloadError as error:
         raise _BrokenBody("The request body is not what its Transfer-Encoding says.") from error
     except ConnectionError as error:
@@ -320,25 +318,16 @@ class _ClientGone(Exception):
     """Nobody is there to be answered."""
 
 
-class _BodyUnread(ApiError):
-    """What is left of the body is not read: the connection ends with the answer."""
-
-
-class _TooLarge(_BodyUnread, RequestTooLarge):
+class _TooLarge(BodyUnread, RequestTooLarge):
     pass
 
 
-class _CompressedBody(_BodyUnread):
+class _CompressedBody(BodyUnread):
     code = "UnsupportedMediaTypeException"
     status = 415
 
 
-class _RequestTimeout(_BodyUnread):
-    code = "RequestTimeoutException"
-    status = 408
-
-
-class _BrokenBody(_BodyUnread, SerializationException):
+class _BrokenBody(BodyUnread, SerializationException):
     pass
 
 

@@ -7,7 +7,7 @@ all. Nothing here stores, matches or delivers.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,6 +54,19 @@ class _Envelope(msgspec.Struct, gc=False):
 
 class _Empty(msgspec.Struct):
     pass
+
+
+class _Door(NamedTuple):
+    """Where an entry is to go."""
+
+    location: Location
+    name: str
+    bus: Bus | None
+    """None where there is no such bus."""
+
+
+_Doors = dict[str | None, _Door | Refused]
+"""By the name that entries give: None is the default bus."""
 
 
 _YEAR_1000_S = -30_610_224_000
@@ -110,16 +123,30 @@ class Intake:
         size = sum(map(_size, entries))
         if size >= self._bytes_max:
             raise ValidationException("Total size of the entries in the request is over the limit.")
-        self._authorize_all(sender or Principal(caller.account), caller, entries, default_bus)
+        doors = self._doors(caller, entries, default_bus)
+        self._authorize_all(sender or Principal(caller.account), caller, entries, doors)
         ids = self._world.uuids(len(entries))
-        checked = self._checked(caller, entries, ids, default_bus=default_bus, trace_header=trace_header)
-        outcomes = await self._accept([self._read_for_nobody(item) for item in checked])
-        for entry, outcome in zip(entries, outcomes, strict=True):
-            if isinstance(outcome, Refused):
-                self._metrics.bus(caller, self._counted_bus(caller, entry, default_bus)).refused += 1
+        checked = self._checked(caller, entries, ids, doors=doors, trace_header=trace_header)
+        if any(not isinstance(door, _Door) or door.bus is None for door in doors.values()):
+            checked = [self._read_for_nobody(item) for item in checked]
+        outcomes = await self._accept(checked)
         codes = [outcome.code if isinstance(outcome, Refused) else None for outcome in outcomes]
+        if any(codes):
+            for entry, code in zip(entries, codes, strict=True):
+                if code is not None:
+                    self._metrics.bus(caller, self._counted_bus(caller, entry, default_bus)).refused += 1
         self._metrics.put("PutEvents", caller).took(codes)
         return outcomes
+
+    def _doors(self, caller: Location, entries: Sequence[Entry], default_bus: str) -> _Doors:
+        """Where each of the names that the entries have for their bus leads; nearly always there is one."""
+        doors: _Doors = {}
+        for entry in entries:
+            name = entry.event_bus_name
+            if name not in doors:
+                where = _where(caller, name or default_bus)
+                doors[name] = where if isinstance(where, Refused) else _Door(*where, self._find_bus(*where))
+        return doors
 
     def _read_for_nobody(self, item: Incoming | Refused) -> Incoming | Refused:
         """A detail is checked where it is matched; one for a bus that does not exist is checked here."""
@@ -142,35 +169,39 @@ class Intake:
         entries: Sequence[Entry],
         ids: Sequence[str],
         *,
-        default_bus: str,
+        doors: _Doors,
         trace_header: str | None = None,
     ) -> list[Incoming | Refused]:
         now = iso_seconds(self._world.now_ms())
         return [
-            _checked(caller, entry, event_id, now=now, default_bus=default_bus, trace=trace_header)
+            _checked(caller, entry, event_id, now=now, door=doors[entry.event_bus_name], trace=trace_header)
             for entry, event_id in zip(entries, ids, strict=True)
         ]
 
-    def _authorize_all(self, sender: Principal, caller: Location, entries: Sequence[Entry], default_bus: str) -> None:
+    def _authorize_all(self, sender: Principal, caller: Location, entries: Sequence[Entry], doors: _Doors) -> None:
+        # An own bus is open where it has no policy; where there is none, the pipeline drops or refuses the event.
+        guarded = {
+            name: door
+            for name, door in doors.items()
+            if isinstance(door, _Door)
+            and (door.location.account != caller.account or (door.bus is not None and door.bus.policy is not None))
+        }
+        if not guarded:
+            return
         for entry in entries:
-            where = _where(caller, entry, default_bus)
-            if isinstance(where, Refused):
+            door = guarded.get(entry.event_bus_name)
+            if door is None:
                 continue
-            location, name = where
-            bus = self._find_bus(location, name)
-            if bus is None:
-                if location.account == caller.account:
-                    continue  # unknown: the pipeline drops or refuses it
-                decision = Decision.NOT_ALLOWED
-            elif bus.policy is None and location.account == caller.account:
-                continue
-            else:
-                decision = self._authorize(sender, bus, entry.source, entry.detail_type)
+            decision = Decision.NOT_ALLOWED
+            if door.bus is not None:
+                decision = self._authorize(sender, door.bus, entry.source, entry.detail_type)
             if decision is not Decision.ALLOW:
-                raise refusal(sender, "events:PutEvents", bus_arn(location, name), decision)
+                raise refusal(sender, "events:PutEvents", bus_arn(door.location, door.name), decision)
 
     async def _accept(self, read: Sequence[Incoming | _Kept]) -> list[Taken | Refused | _Kept]:
         good = [item for item in read if isinstance(item, Incoming)]
+        if len(good) == len(read):
+            return [*await self._pipeline.accept(good)] if good else []
         taken = iter(await self._pipeline.accept(good)) if good else iter(())
         return [next(taken) if isinstance(item, Incoming) else item for item in read]
 
@@ -291,13 +322,14 @@ class Intake:
             return Refused("InvalidArgument", f"The message's entry is not a PutEvents entry: {error}")
         if _size(entry) >= self._bytes_max:
             return Refused("InvalidArgument", "Total size of the entries in the request is over the limit.")
-        (item,) = self._checked(location, [entry], [event_id], default_bus=bus)
+        doors = self._doors(location, [entry], bus)
+        (item,) = self._checked(location, [entry], [event_id], doors=doors)
         if isinstance(item, Refused):
             return item
         if not _is_taken_by_tables(item.event):
             return MALFORMED_DETAIL
         try:
-            self._authorize_all(Principal(location.account), location, [entry], bus)
+            self._authorize_all(Principal(location.account), location, [entry], doors)
         except AccessDeniedException as error:
             return Refused(error.code, error.message)
         return item
@@ -322,9 +354,8 @@ def _size(entry: Entry) -> int:
     )
 
 
-def _where(caller: Location, entry: Entry, default_bus: str) -> tuple[Location, str] | Refused:
-    """The location and name of the entry's bus; another region's cannot be named in PutEvents."""
-    bus = entry.event_bus_name or default_bus
+def _where(caller: Location, bus: str) -> tuple[Location, str] | Refused:
+    """The location and name of a bus that an entry names; another region's cannot be named in PutEvents."""
     if not bus.startswith("arn:"):
         return caller, bus
     try:
@@ -342,7 +373,7 @@ def _where(caller: Location, entry: Entry, default_bus: str) -> tuple[Location, 
 
 
 def _checked(
-    caller: Location, entry: Entry, event_id: str, *, now: str, default_bus: str, trace: str | None
+    caller: Location, entry: Entry, event_id: str, *, now: str, door: "_Door | Refused", trace: str | None
 ) -> Incoming | Refused:
     """The entry as an event at its bus, or AWS's reason why not; its detail is checked when it is matched."""
     if not entry.source or not entry.detail_type or not entry.detail:
@@ -350,10 +381,8 @@ def _checked(
         return Refused("InvalidArgument", f"Parameter {name} is not valid. Reason: {name} is a required argument.")
     if entry.source.startswith("aws."):
         return _NOT_AUTHORIZED
-    where = _where(caller, entry, default_bus)
-    if isinstance(where, Refused):
-        return where
-    location, bus = where
+    if isinstance(door, Refused):
+        return door
     time: str | None = now
     if entry.time is not None:
         time = _parse_time(entry.time)
@@ -381,8 +410,8 @@ def _checked(
             tuple(entry.resources or ()),
             detail,
         ),
-        location,
-        bus,
+        door.location,
+        door.name,
         trace_header=well_formed(trace) if trace else None,
     )
 

@@ -209,7 +209,7 @@ class LmdbStore:
         self._pending.append(_Waiting(batch, future))
         self._idle.clear()
         self._schedule()
-        await asyncio.shield(future)
+        await future  # whoever is cancelled here takes back nothing
 
     def _schedule(self) -> None:
         if not self._scheduled and not self._running:

@@ -500,3 +500,56 @@ def test_any_header_is_accepted_or_refused(
         return
     assert mode == "none"
     assert caller.region == "eu-west-1"
+
+
+_PIECE = st.sampled_from(
+    [
+        "AWS4-HMAC-SHA256",
+        "AWS4-HMAC-SHA1",
+        "Credential=",
+        "AKIDEXAMPLE/20261123/eu-west-1/events/aws4_request",
+        "a/b/c/d/e",
+        "SignedHeaders=",
+        "host;X-Amz-Date",
+        "Signature=",
+        "00ff",
+        ", ",
+        ",",
+        " ",
+        "=",
+        "/",
+        "aws4_request",
+        ";",
+        "\t",
+        "é",
+    ]
+)
+_USUAL = (
+    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/eu-west-1/events/aws4_request, SignedHeaders=host;X-Amz-Date, "
+    "Signature=00ff"
+)
+
+
+@given(
+    pieces=st.one_of(st.lists(_PIECE, max_size=12).map("".join), st.just(_USUAL)),
+    place=st.integers(0, 150),
+    put=_PIECE | st.just(""),
+    instead=st.integers(0, 3),
+)
+def test_the_usual_header_is_read_as_its_parts_are(pieces: str, place: int, put: str, instead: int) -> None:
+    authorization = pieces[:place] + put + pieces[place + instead :]
+
+    def read() -> object:
+        try:
+            return sigv4._header_claim(authorization, {"x-amz-date": "20261123T100000Z"}, verifies=True)
+        except ApiError as error:
+            return type(error), error.message
+
+    usual = read()
+    with patch.object(sigv4, "_USUAL_AUTHORIZATION", sigv4._ACCOUNT):
+        assert read() == usual
+
+
+def test_the_usual_header_is_the_one_that_sdks_write() -> None:
+    assert sigv4._USUAL_AUTHORIZATION.fullmatch(_USUAL)
+    assert sigv4._USUAL_AUTHORIZATION.fullmatch(_signed()["authorization"])

@@ -38,6 +38,8 @@ _MAX = 2**63 - 1
         (f'{{"a":"{"9" * 30}', False),
         (f'{{"a":"\\{"9" * 30}\\', False),
         (f'{{"é":"\ud800","b":{"9" * 30}}}', True),
+        ('{"a":"1-----1-----1-----1"}', False),
+        ('{"a":[1,   1,    1,    1,    1]}', False),
     ],
 )
 def test_whole_numbers_that_do_not_fit_64_bits_are_found(text: str, expected: bool) -> None:
@@ -57,6 +59,11 @@ def _integers(tree: object) -> list[int]:
     if isinstance(tree, list):
         return [number for item in tree for number in _integers(item)]
     return [tree] if isinstance(tree, int) else []
+
+
+@pytest.mark.parametrize("before", range(20))
+def test_a_whole_number_just_too_long_is_found_at_every_place(before: int) -> None:
+    assert has_long_integer(f'{{"{"k" * before}":{_MAX + 1}}}')
 
 
 @given(_TREES, st.booleans())

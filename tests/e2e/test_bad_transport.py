@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.e2e.hub import REGION, WORKLOAD, HubProcess
+from tests.sources.test_fast_lane_parser import SMUGGLING
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 GOOD = {"Source": "shop", "DetailType": "order", "Detail": "{}"}
@@ -116,3 +117,37 @@ def test_clients_that_never_finish_hold_up_nobody(hub: HubProcess) -> None:
         assert hub.client("events").list_rules()["Rules"] == []
         assert hub.get("/healthz") == (200, "ok\n")
     assert hub.client("events").list_rules()["Rules"] == []
+
+
+def test_what_a_smuggler_sends_is_never_for_the_fast_lane(hub: HubProcess) -> None:
+    before = hub.metric("crossbus_fast_lane_requests_total")
+    for name, headers_and_body in SMUGGLING.items():
+        with socket.create_connection(("127.0.0.1", hub.port), timeout=20) as connection:
+            connection.sendall(
+                b"POST / HTTP/1.1\r\nHost: hub\r\nX-Amz-Target: AWSEvents.PutEvents\r\nAuthorization: "
+                + AUTHORIZATION
+                + b"\r\n"
+                + headers_and_body
+            )
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while received := connection.recv(65536):
+                answer += received
+        assert b" 200 OK\r\n" not in answer, name
+    assert hub.metric("crossbus_fast_lane_requests_total") == before
+
+
+def test_the_lane_takes_what_boto3_sends(hub: HubProcess) -> None:
+    before = hub.metric("crossbus_fast_lane_requests_total")
+    with pytest.raises(ClientError):
+        hub.client("events").put_events(Entries=[GOOD] * 11)
+    queue = hub.client("sqs").create_queue(QueueName="taken")["QueueUrl"]
+    sqs = hub.client("sqs")
+    sqs.send_message_batch(QueueUrl=queue, Entries=[{"Id": "1", "MessageBody": "a"}, {"Id": "2", "MessageBody": "b"}])
+    sqs.send_message(QueueUrl=queue, MessageBody="c")
+    messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    entries = [{"Id": str(index), "ReceiptHandle": one["ReceiptHandle"]} for index, one in enumerate(messages)]
+    sqs.delete_message_batch(QueueUrl=queue, Entries=entries[1:])
+    sqs.delete_message(QueueUrl=queue, ReceiptHandle=entries[0]["ReceiptHandle"])
+    assert sorted(message["Body"] for message in messages) == ["a", "b", "c"]
+    assert hub.metric("crossbus_fast_lane_requests_total") == before + 6
