@@ -117,16 +117,14 @@ def out(outage: Outage | None, active_s: float) -> bool:
 
 
 def latency_ms(latency: Latency | None, first: float, second: float) -> float:
-    match latency:
-        case None:
-            return 0.0
-        case Fixed():
-            return latency.ms
-        case Uniform():
-            return latency.low_ms + first * (latency.high_ms - latency.low_ms)
-        case Lognormal():
-            normal = math.sqrt(-2 * math.log(1 - first)) * math.cos(2 * math.pi * second)  # Box and Muller's
-            return latency.median_ms * math.exp(latency.sigma * normal)
+    if latency is None:
+        return 0.0
+    if isinstance(latency, Fixed):
+        return latency.ms
+    if isinstance(latency, Uniform):
+        return latency.low_ms + first * (latency.high_ms - latency.low_ms)
+    normal = math.sqrt(-2 * math.log(1 - first)) * math.cos(2 * math.pi * second)  # Box and Muller's
+    return latency.median_ms * math.exp(latency.sigma * normal)
 
 
 def fate(faults: Faults, dice: Dice, *, active_s: float) -> Fate:
