@@ -3,8 +3,8 @@
     python -m loadtest.estate > estate.yaml     # the hub file, to look at or to serve
 
 Each of the 300 locations sends its CloudTrail events to the central bus and keeps what concerns it. The central account
-matches them with a hundred detections, keeps them all in a stream, hands some to a function, and mirrors Europe's to a
-bus in Ireland. Regions are as far from each other as fault profiles say.
+matches them with a hundred detections, keeps them all in a stream, hands some to a function, and mirrors the changes
+in its own region to a bus in Ireland. Regions are as far from each other as fault profiles say.
 """
 
 import json
@@ -137,8 +137,9 @@ def _central() -> dict[str, Any]:
             "Targets": [_target("function", ENRICH)],
         },
         {
-            "Name": "mirror-europe",
-            "EventPattern": {"detail": {"awsRegion": [{"prefix": "eu-"}]}},
+            # Only what has not crossed regions yet may: EventBridge lets an event do so once.
+            "Name": "mirror",
+            "EventPattern": {"region": [CENTRAL_REGION], "detail": {"readOnly": [False]}},
             "Targets": [_target("mirror", mirror, RoleArn=f"arn:aws:iam::{CENTRAL}:role/mirror")],
         },
         *(detection(number) for number in range(_DETECTIONS)),
@@ -157,15 +158,15 @@ def _mirror() -> dict[str, Any]:
     return {
         "account": CENTRAL,
         "region": MIRROR_REGION,
-        "queues": [{"QueueName": "europe"}],
+        "queues": [{"QueueName": "mirrored"}],
         "buses": [_bus("mirror", MIRROR_REGION)],
         "rules": [
             {
-                "Name": "europe",
+                "Name": "mirrored",
                 "EventBusName": "mirror",
                 "State": "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS",
                 "EventPattern": {"source": [{"prefix": "aws."}]},
-                "Targets": [_target("queue", f"arn:aws:sqs:{MIRROR_REGION}:{CENTRAL}:europe")],
+                "Targets": [_target("queue", f"arn:aws:sqs:{MIRROR_REGION}:{CENTRAL}:mirrored")],
             }
         ],
     }

@@ -174,7 +174,7 @@ class Run:
             *(f"- {'yes' if good else 'no'}: {text}" for good, text in self.comparisons()),
         ]
         if self.clients["errors"]:
-            lines += ["", "## Errors", *(f"- `{error}`" for error in self.clients["errors"])]
+            lines += ["", "## Errors", *(f"- {error}" for error in self.clients["errors"])]
         return "\n".join(lines) + "\n"
 
 

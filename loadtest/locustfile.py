@@ -85,7 +85,10 @@ class Play:
             "acknowledged": self.acknowledged,
             "withheld": self.withheld,
             "requests": rows,
-            "errors": [str(error.to_dict()) for error in environment.stats.errors.values()][:20],
+            "errors": [
+                f"{error.occurrences} x {error.name}: {str(error.error)[:300]}"
+                for error in environment.stats.errors.values()
+            ][:20],
         }
         (self.notes / "clients.json").write_text(json.dumps(said, indent=1))
 
@@ -131,6 +134,8 @@ class _Paced(FastHttpUser):
     """Sends at its rate, or waits where its phase gives it nothing to do."""
 
     abstract = True
+    _due = 0.0
+    """When the next request is, on the monotonic clock."""
 
     def on_start(self) -> None:
         self.dice = random.Random(f"{_SEED}-{type(self).__name__}-{self.environment.runner.user_count}")
@@ -145,9 +150,11 @@ class _Paced(FastHttpUser):
         raise NotImplementedError
 
     def wait_time(self) -> float:
-        rate = self.rate(self.play.phase)
-        self._began, began = time.monotonic(), getattr(self, "_began", 0.0)
-        return max(0.0, began + 1 / rate - self._began) if rate else 0.2
+        rate, now = self.rate(self.play.phase), time.monotonic()
+        if not rate:
+            return 0.2
+        self._due = max(self._due + 1 / rate, now)
+        return self._due - now
 
     def records(self, place: tuple[str, str], body: bytes) -> None:
         with self.client.post(
@@ -238,6 +245,7 @@ class Deployer(_Paced):
     """Puts rules on the central bus, new ones and changed ones in turn."""
 
     fixed_count = 1
+    _number = 0
 
     def rate(self, phase: Phase) -> float:
         return _RULES_PER_S if phase.deploying else 0.0
@@ -246,7 +254,8 @@ class Deployer(_Paced):
     def deploy(self) -> None:
         if not self.play.phase.deploying:
             return
-        number = self._number = getattr(self, "_number", 0) + 1
+        self._number += 1
+        number = self._number
         rule = detection(number)
         place = (CENTRAL, CENTRAL_REGION)
         name = f"deployed-{number % 200}"
