@@ -43,14 +43,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scenario:
-    """`users` are the classes of the locustfile; `backlog` is the phase in which deliveries must have had to wait."""
+    """`users` are the classes of the locustfile."""
 
     name: str
     about: str
     phases: tuple[Phase, ...]
     users: tuple[str, ...] = ("Producer",)
     comparisons: tuple[Comparison, ...] = ()
-    backlog: str | None = None
 
 
 def _everybody(_: Labels) -> bool:
@@ -98,7 +97,6 @@ _ALL = (
         ),
         users=("Producer", "Neighbour"),
         comparisons=(Comparison("the other accounts", _others, "before", "noise"),),
-        backlog="noise",
     ),
     Scenario(
         "slow-target",
@@ -119,7 +117,6 @@ _ALL = (
             Phase("after", 0.3, removed=("slow-function",)),
         ),
         comparisons=(Comparison("all other targets", _not_the_function, "before", "slow"),),
-        backlog="slow",
     ),
     Scenario(
         "region-outage",
@@ -137,7 +134,6 @@ _ALL = (
             Phase("recovery", 0.35, removed=("outage-from", "outage-to")),
         ),
         comparisons=(Comparison("everything else", _away_from_ireland, "before", "outage"),),
-        backlog="outage",
     ),
     Scenario(
         "rule-deployment",
