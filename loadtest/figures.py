@@ -67,3 +67,16 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
             return low + (bound - low) * (wanted - below) / (count - below) if count > below else bound
         low, below = bound, count
     return low
+
+
+def bracket(buckets: Mapping[float, float], share: float) -> tuple[float, float] | None:
+    """The bounds of the bucket that the quantile is in: what the histogram really says. None as for `quantile`."""
+    rows = sorted(buckets.items())
+    if not rows or rows[-1][1] <= 0:
+        return None
+    low = 0.0
+    for bound, count in rows:
+        if count >= share * rows[-1][1]:
+            return low, bound
+        low = bound
+    raise AssertionError("the last bucket has all observations")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.estate import CENTRAL, LAKE_KIND, settings
-from loadtest.figures import Figures, between, quantile
+from loadtest.figures import Figures, between, bracket, quantile
 from loadtest.hub import Hub
 from loadtest.report import processor
 from loadtest.scenarios import SCENARIOS, Scenario
@@ -87,10 +87,11 @@ class Run:
         for number, (name, start) in enumerate(self.times[:-1]):
             yield name, start, self.times[number + 1][1], self.figures[number], self.figures[number + 1]
 
-    def p99(self, phase: str, of: Any) -> float | None:
+    def latencies(self, phase: str, of: Any) -> dict[float, float]:
+        """The histogram of what was delivered in a phase."""
         for name, _, _, before, after in self.phases():
             if name == phase:
-                return quantile(between(before.buckets(_DELIVERED, of), after.buckets(_DELIVERED, of)), 0.99)
+                return between(before.buckets(_DELIVERED, of), after.buckets(_DELIVERED, of))
         raise KeyError(phase)
 
     def checks(self) -> Iterator[tuple[bool, str]]:
@@ -129,14 +130,16 @@ class Run:
     def comparisons(self) -> Iterator[tuple[bool, str]]:
         """What should hold, on a machine that is not busy with other things."""
         for one in self.scenario.comparisons:
-            before, during = self.p99(one.before, one.of), self.p99(one.during, one.of)
+            rows = [self.latencies(phase, one.of) for phase in (one.before, one.during)]
+            before, during = (quantile(buckets, 0.99) for buckets in rows)
             if before is None or during is None:
                 yield False, f"p99 of {one.who}: too few deliveries to tell"
                 continue
             good = during <= max(before * _SLOWER_MAX, before + _SLOWER_S_MAX)
-            text = (
-                f"{_ms(before)} in `{one.before}`, {_ms(during)} in `{one.during}`, {during / before:.2f} times as long"
-            )
+            text = f"{_ms(before)} in `{one.before}`, {_ms(during)} in `{one.during}`"
+            same = bracket(rows[0], 0.99)
+            if same is not None and same == bracket(rows[1], 0.99):
+                text += f" (estimates: the histogram has both between {_ms(same[0])} and {_ms(same[1])})"
             yield good, f"p99 from acceptance to delivery of {one.who}: {text}"
 
     def markdown(self, *, users: int, seconds: int) -> str:

@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from loadtest.figures import Figures, between, quantile
+from loadtest.figures import Figures, between, bracket, quantile
 from router.core.event import Location
 from router.metrics import Metrics
 
@@ -55,3 +55,9 @@ def test_a_quantile_beyond_the_last_bound_is_that_bound() -> None:
 def test_without_observations_there_is_no_quantile() -> None:
     assert quantile({}, 0.5) is None
     assert quantile({1.0: 0, inf: 0}, 0.5) is None
+    assert bracket({}, 0.5) is None
+
+
+def test_the_bounds_of_a_quantile_are_its_buckets() -> None:
+    buckets = {1.0: 2, 2.0: 4, inf: 5}
+    assert [bracket(buckets, share) for share in (0.2, 0.6, 0.99)] == [(0.0, 1.0), (1.0, 2.0), (2.0, inf)]
