@@ -10,6 +10,9 @@ HUB_FILE ?= config/hub.yaml
 KILLS ?= 100
 PARKED ?= 1000000
 SEEDS ?= 10000
+SCENARIO ?= steady
+USERS ?= 50
+SECONDS ?= 60
 # Which Python makes the environment; any one from 3.11 on: make serve PYTHON=/opt/python/bin/python3.12
 PYTHON ?=
 PIP_FLAGS := --disable-pip-version-check --no-input --progress-bar off
@@ -57,6 +60,9 @@ bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of .
 bench-control-plane: $(VENV)/.dev  ## every call of the events API, long listings, and delivery while rules change (three minutes)
 	$(BIN)/python -m loadtest.control_plane
 
+load: $(VENV)/.load  ## one load scenario against a fresh hub: steady burst noisy-neighbour slow-target region-outage rule-deployment (SCENARIO=steady USERS=50 SECONDS=60)
+	$(BIN)/python -m loadtest.load --scenario $(SCENARIO) --users $(USERS) --seconds $(SECONDS)
+
 crash: $(VENV)/.dev  ## kill a hub under load again and again, and look for every acknowledged event (KILLS=100)
 	$(BIN)/python -m loadtest.crash --kills $(KILLS)
 
@@ -82,8 +88,10 @@ lock:  ## write the locks anew from pyproject.toml (UPGRADE=--upgrade takes the 
 	uv="$$folder/venv/bin/uv"; \
 	"$$uv" pip compile $(LOCK_FLAGS) $(UPGRADE) --group build pyproject.toml -o requirements.lock >/dev/null; \
 	"$$uv" pip compile $(LOCK_FLAGS) $(UPGRADE) --group build --group dev -c requirements.lock pyproject.toml \
-	  -o requirements-dev.lock >/dev/null
-	@echo "wrote requirements.lock and requirements-dev.lock; now: make test"
+	  -o requirements-dev.lock >/dev/null; \
+	"$$uv" pip compile $(LOCK_FLAGS) $(UPGRADE) --group build --group load -c requirements.lock -c requirements-dev.lock \
+	  pyproject.toml -o requirements-load.lock >/dev/null
+	@echo "wrote requirements.lock, requirements-dev.lock and requirements-load.lock; now: make test"
 
 clean:  ## remove the environment and all that tools have left behind; the data folder stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist
@@ -98,7 +106,7 @@ help:  ## this text
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
 	  /^[a-z-]+:.*##/ { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane crash outage simulate format \
+.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane load crash outage simulate format \
   dashboards lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment
@@ -112,6 +120,10 @@ $(VENV)/.serve: requirements.lock pyproject.toml $(BROKEN)
 
 $(VENV)/.dev: requirements-dev.lock requirements.lock pyproject.toml $(BROKEN)
 	@$(call install,requirements-dev.lock)
+	@touch $(VENV)/.serve $@
+
+$(VENV)/.load: requirements-load.lock requirements.lock pyproject.toml $(BROKEN)
+	@$(call install,requirements-load.lock)
 	@touch $(VENV)/.serve $@
 
 # $(find_python): puts a Python that is new enough into the shell variable `python`, or says what to do.

@@ -23,6 +23,8 @@ from router import addresses, limits
 from router.catalog.api_destinations import HttpMethod
 from router.catalog.auth_parameters import AuthorizationType, AuthParameters
 from router.catalog.model import DeadLetterConfig, LogConfig, RuleState, Target
+from router.config_profiles import Profile
+from router.config_profiles import problems as profile_problems
 from router.core.cloudtrail import DataSelector, Trail
 from router.core.event import Location
 from router.core.pace import PaceSettings, Probing, TargetLimits
@@ -314,6 +316,7 @@ class Hub(_Strict, frozen=True, kw_only=True):
     target_limits: list[TargetLimit] = []
     """The first whose `arn` fits a target counts."""
     probing: ProbingSettings = ProbingSettings()
+    profiles: list[Profile] = []
     schedules: ScheduleSettings = ScheduleSettings()
     secrets: SecretsSettings = SecretsSettings()
     tls: TlsSettings = TlsSettings()
@@ -487,6 +490,7 @@ def _problems(hub: Hub) -> Iterator[str]:
         yield from _url_problems(source.queue_url, f"$.sqs_sources[{index}].queue_url")
     for index, endpoint in enumerate(hub.endpoints):
         yield from _url_problems(endpoint.url, f"$.endpoints[{index}].url")
+    yield from profile_problems(hub.profiles, "$.profiles")
     for index, text in enumerate(hub.destinations.allow):
         yield from _network_problems(text, f"$.destinations.allow[{index}]")
 

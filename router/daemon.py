@@ -56,6 +56,7 @@ from router.simulator.housekeeping import Housekeeping
 from router.simulator.inboxes import Inboxes
 from router.simulator.insights.operations import Insights
 from router.simulator.insights.queries import Queries
+from router.simulator.profiles import Profiles
 from router.simulator.queues import declare_queue
 from router.sinks.api_destination import ApiDestinationSink
 from router.sinks.base import Sink
@@ -280,6 +281,7 @@ class _Parts:
         event_bus = EventBusSink(
             find_bus=self.catalog.bus, allowed=self._may_hop, plan=lambda *args: self.pipeline.plan(*args), world=world
         )
+        self._profiles = Profiles(hub.profiles, world=world, metrics=metrics)
         real: list[Sink] = [SqsSink(endpoints), SnsSink(endpoints), LogsSink(endpoints), LambdaSink(endpoints)]
         self._sinks = SinkTable(
             direct={
@@ -291,6 +293,7 @@ class _Parts:
             inboxes=inbox_sinks(self.inboxes),
             real={sink.kind: sink for sink in real},
             has_endpoint=endpoints.has,
+            profiles=self._profiles,
         )
         self.pipeline = Pipeline(
             store=store,
@@ -388,6 +391,7 @@ class _Parts:
                 ),
                 schedules=self.schedules,
                 stacks=self.stacks,
+                profiles=self._profiles,
                 state=self._state,
                 default_location=next(self._hub.locations()),
             ),

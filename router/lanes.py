@@ -117,6 +117,7 @@ class Lane:
         "ready",
         "rest_until_s",
         "timer",
+        "timer_s",
         "workers",
     )
 
@@ -136,7 +137,9 @@ class Lane:
         self.busy = 0
         """How many of the workers have a batch in hand."""
         self.parked = 0
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: asyncio.Handle | None = None
+        self.timer_s = 0.0
+        """When it goes off, on the event loop's clock; uvloop's handle does not say so where that is at once."""
         self.rest_until_s = 0.0
         """On the event loop's clock: until then no call begins."""
         self.failing: Failing | None = None
@@ -364,9 +367,10 @@ class Lanes:
 
     def _call_at(self, lane: Lane, when_s: float) -> None:
         if lane.timer is not None:
-            if lane.timer.when() <= when_s:
+            if lane.timer_s <= when_s:
                 return
             lane.timer.cancel()
+        lane.timer_s = when_s
         lane.timer = asyncio.get_running_loop().call_at(when_s, self._due, lane)
 
     def _due(self, lane: Lane) -> None:

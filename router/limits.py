@@ -69,6 +69,14 @@ TARGET_CALLS_MAX = 1000  # ours: the most that `target_limits[].concurrency` may
 EXPIRED_DELIVERIES_MAX = 500  # ours: given up for their age in one transaction, untried
 DRAIN_S_MAX = 20.0  # ours: how long attempts in flight may take after SIGTERM
 
+# Fault profiles.
+PROFILES_MAX = 100  # ours
+PROFILE_SERIES_MAX = 200  # ours: names of profiles beyond it are counted under `other`
+FAULT_LATENCY_MS_MAX = 600_000  # ours; beyond what its sink waits for, a call is a timeout
+FAULT_S_MAX = 30 * 86_400  # ours: of an outage's start, length and repeat
+FAULTED_CALLS_MAX = 16  # ours, as for Lambda: at once to a target inside the hub that a profile fits
+FAULT_LINES_MAX = 100_000  # ours: of (rule, target) pairs whose profiles are remembered
+
 # The store.
 STORE_BYTES_MAX = 16 * 1024**3  # ours; setting `store.bytes_max`
 STORE_RESERVE_BYTES = 256 * 1024**2  # ours: for outcomes when the store is full

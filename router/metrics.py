@@ -169,6 +169,19 @@ class QueueSourceCounters:
     receive_errors: int = 0
 
 
+FAULTS = ("delay", "error", "outage", "throttle")
+
+
+@dataclass(slots=True)
+class FaultCounters:
+    """Attempts that one fault profile did something to, by `FAULTS`."""
+
+    delay: int = 0
+    error: int = 0
+    outage: int = 0
+    throttle: int = 0
+
+
 Origin = tuple[Location, str, str]
 """Where deliveries come from and what takes them: the rule's location and bus, and the kind of sink."""
 
@@ -197,6 +210,7 @@ class Metrics:
         self._queue_sources: dict[str, QueueSourceCounters] = {}
         self._puts: dict[tuple[str, Location], PutCounters] = {}
         self._other_rules = RuleCounters()
+        self._faults: dict[str, FaultCounters] = {}
         self._gauges: list[_Gauge] = []
         self._origin_gauges: list[_OriginGauge] = []
         self._looks: list[Callable[[], None]] = []
@@ -241,6 +255,12 @@ class Metrics:
                 return self._other_rules
             found = self._rules[arn] = RuleCounters()
         return found
+
+    def faults(self, profile: str) -> FaultCounters:
+        """Kept when the profile goes; with too many names, all further ones share `other`."""
+        if profile not in self._faults and len(self._faults) >= limits.PROFILE_SERIES_MAX:
+            profile = "other"
+        return self._faults.setdefault(profile, FaultCounters())
 
     def put(self, operation: str, location: Location) -> PutCounters:
         """`operation` is one of `PUT_OPERATIONS`, `location` the one that the caller puts events in."""
@@ -295,6 +315,13 @@ class Metrics:
         yield from self._rule_families([*self._rules.items(), ("other", self._other_rules)])
         yield from self._put_families(list(self._puts.items()))
         yield from self._source_families(list(self._queue_sources.items()))
+        faults = CounterMetricFamily(
+            "crossbus_faults_injected", "Attempts that a fault profile did something to.", labels=["profile", "fault"]
+        )
+        for profile, injected in list(self._faults.items()):
+            for fault in FAULTS:
+                faults.add_metric([profile, fault], getattr(injected, fault))
+        yield faults
         yield _counter("unknown_bus_events", "Events put to a bus that does not exist, dropped.", self.unknown_bus)
         yield _counter("schedule_fires", "Events that schedules made.", self.schedule_fires)
         yield _counter("schedule_missed", "Fires of schedules that were not made up.", self.schedule_missed)

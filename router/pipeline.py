@@ -294,14 +294,14 @@ class Pipeline:
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
             lane.kind = "sqs"
             lane.limits = self._pacing.limits_of(lane.name.target_id)
-            return self._sinks.pick("sqs", lane.name.target_id)
+            return self._sinks.pick("sqs", lane.name.target_id, DEAD_LETTER_QUEUE)
         target = self._target(lane)
         if target is None:
             lane.kind = "removed"
             return None
         lane.kind = target.kind
         lane.limits = self._pacing.limits_of(target.target.arn)
-        return self._sinks.pick(target.kind, target.target.arn)
+        return self._sinks.pick(target.kind, target.target.arn, lane.name.rule_arn)
 
     def parked(self) -> dict[Origin, int]:
         """How many deliveries wait on disk for their next attempt, by where they come from and go to."""

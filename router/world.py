@@ -7,6 +7,7 @@ import os
 import random
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -70,6 +71,11 @@ def pause(seconds: float) -> None:
 def uuid5(namespace: str, name: str) -> str:
     """A UUID that is the same for the same names."""
     return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, f"crossbus:{namespace}"), name))
+
+
+def stream(seed: str) -> Callable[[], float]:
+    """Numbers in [0, 1), the same ones for the same seed."""
+    return random.Random(seed).random
 
 
 def iso_seconds(ms: int) -> str:

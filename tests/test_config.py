@@ -20,7 +20,9 @@ from router.catalog.target_parameters import (
     SageMakerPipelineParameters,
 )
 from router.config import AccountId, AnyAccount, AnyRegion, ConfigError, Hub, Name, RegionName, load, parse, yaml_value
+from router.config_profiles import LocationPattern
 from router.core.event import Location
+from router.core.profiles import Ending, Errors, Faults, Lognormal, Outage, Selector
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "hub-file.md"
@@ -331,6 +333,47 @@ resources:
         "expected an https URL (http only to loopback), got 'http://login.example.com/' - "
         "at `$.resources[0].connections[0].AuthParameters.OAuthParameters.AuthorizationEndpoint`",
     ),
+    "profile that does nothing": (
+        "profiles: [{name: idle, from: '*/eu-*'}]",
+        "expected at least one of latency, errors, throttle_per_s and outage, got none - at `$.profiles[0]`",
+    ),
+    "profile with two latencies": (
+        "profiles: [{name: p, latency: {fixed_ms: 5, uniform_ms: [1, 2]}}]",
+        "expected one of fixed_ms, uniform_ms and lognormal_ms, got fixed_ms and uniform_ms - "
+        "at `$.profiles[0].latency`",
+    ),
+    "profile with a latency of no kind": (
+        "profiles: [{name: p, latency: {}}]",
+        "expected one of fixed_ms, uniform_ms and lognormal_ms, got none - at `$.profiles[0].latency`",
+    ),
+    "profile with bounds the wrong way round": (
+        "profiles: [{name: p, latency: {uniform_ms: [20, 10]}}]",
+        "expected uniform_ms with the lower number first, got [20.0, 10.0] - at `$.profiles[0].latency`",
+    ),
+    "outage that begins again before it ends": (
+        "profiles: [{name: p, outage: {length_s: 60, repeat_s: 60}}]",
+        "expected repeat_s to be more than length_s, got 60 and 60 - at `$.profiles[0].outage`",
+    ),
+    "profile twice": (
+        "profiles: [{name: p, throttle_per_s: 1}, {name: p, throttle_per_s: 2}]",
+        "expected each name once, got 'p' again - at `$.profiles[1]`",
+    ),
+    "profile with an unknown key": (
+        "profiles: [{name: p, throttle: 5}]",
+        "Object contains unknown field `throttle` - at `$.profiles[0]`",
+    ),
+    "profile with a rate beyond all calls": (
+        "profiles: [{name: p, errors: {rate: 1.5}}]",
+        "Expected `float` <= 1.0 - at `$.profiles[0].errors.rate`",
+    ),
+    "profile with a status of success": (
+        "profiles: [{name: p, errors: {rate: 0.5, outcome: 200}}]",
+        "Expected `int` >= 400 - at `$.profiles[0].errors.outcome`",
+    ),
+    "profile from what is no location": (
+        "profiles: [{name: p, from: eu-west-1, throttle_per_s: 1}]",
+        "Expected `str` matching regex '^(\\\\*|[0-9*?]{1,12}/[a-z0-9*?-]{1,32})$' - at `$.profiles[0].from`",
+    ),
     "queue twice": (
         "resources: [{account: '111111111111', region: us-east-1, queues: [{QueueName: q}, {QueueName: q}]}]",
         "expected each QueueName once, got 'q' again - at `$.resources[0].queues[1]`",
@@ -427,6 +470,30 @@ def test_secret_is_not_in_the_refusal() -> None:
     assert "hush" not in refusal(text, KEY="AKIDEXAMPLE", SECRET="hush-hush-hush")
 
 
+def test_a_profile_means_what_it_says() -> None:
+    [profile] = hub("""
+profiles:
+  - name: p
+    from: "*/us-*"
+    to: "222222222222/*"
+    sink: sqs
+    target: "*:orders"
+    latency: {lognormal_ms: {median_ms: 80}}
+    errors: {rate: 0.1}
+    throttle_per_s: 5
+    outage: {start_s: 1, length_s: 2, repeat_s: 3}
+""").profiles
+    assert profile.selector() == Selector("*/us-*", "222222222222/*", "sqs", "*:orders")
+    assert profile.faults() == Faults(
+        Lognormal(80.0, 0.5), Errors(0.1, Ending("status", 503)), 5.0, Outage(1.0, 2.0, 3.0, Ending("reset"))
+    )
+
+
+def test_there_are_at_most_so_many_profiles() -> None:
+    text = "\n".join(f"  - {{name: p{number}, throttle_per_s: 1}}" for number in range(101))
+    assert refusal(f"profiles:\n{text}") == "expected at most 100 profiles, got 101 - at `$.profiles`"
+
+
 # --- docs/hub-file.md
 
 
@@ -444,6 +511,7 @@ _PATTERN_WORDS = {
     r"^[.\-_A-Za-z0-9]{1,48}$": "name, at most 48 characters",
     r"^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$": "queue name, at most 80 characters",
     r"^[A-Za-z][A-Za-z0-9-]{0,127}$": "stack name, at most 128 characters",
+    get_args(LocationPattern)[1].pattern: "location with `*` and `?`",
 }
 
 
@@ -481,6 +549,8 @@ def type_words(kind: inspect.Type) -> str:
             return f"list of {_PLURALS.get(one := type_words(kind.item_type), one)}" + _bounds(
                 kind.min_length, kind.max_length
             )
+        case inspect.TupleType(item_types=(one, _)):
+            return f"pair, each {type_words(one)}"
         case inspect.DictType(value_type=inspect.AnyType()):
             return "mapping"
         case inspect.DictType():

@@ -162,10 +162,19 @@ def test_developers_lock_has_the_same_pins_as_the_hubs_own() -> None:
     assert {name: developer.get(name) for name in pins("requirements.lock")} == pins("requirements.lock")
 
 
+def test_lock_for_load_has_the_same_pins_as_the_others() -> None:
+    load = pins("requirements-load.lock")
+    assert {name: load.get(name) for name in pins("requirements.lock")} == pins("requirements.lock")
+    developer = pins("requirements-dev.lock")
+    both = load.keys() & developer.keys()
+    assert {name: load[name] for name in both} == {name: developer[name] for name in both}
+
+
 def test_locks_have_what_the_project_asks_for() -> None:
     groups = project()["dependency-groups"]
     assert packages([*project()["project"]["dependencies"], *groups["build"]]) <= pins("requirements.lock").keys()
     assert packages(groups["dev"]) <= pins("requirements-dev.lock").keys()
+    assert packages(groups["load"]) <= pins("requirements-load.lock").keys()
 
 
 def test_hubs_own_lock_has_no_test_tools() -> None:

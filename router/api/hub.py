@@ -1,6 +1,6 @@
 """The hub's own API, `/_hub/v1`: what inboxes received, dead letters and their redrive, the hub's state, why an event
-matches or does not (`explain.py`), what happened to one (`router/trace_tree.py`), when schedules fire, and what is
-deployed (`router/stacks.py`).
+matches or does not (`explain.py`), what happened to one (`router/trace_tree.py`), when schedules fire, what is deployed
+(`router/stacks.py`), and the fault profiles (`profiles.py`).
 
 JSON in and out; admins only (the server has checked that). Pages are bounded; positions and numbers only grow, so
 `after` goes on where a page ended.
@@ -15,6 +15,7 @@ import msgspec
 
 from router import __version__, limits
 from router.api import explain
+from router.api.profiles import ProfilesApi
 from router.catalog.catalog import Catalog
 from router.catalog.endpoints import Endpoint
 from router.core.event import Location, envelope
@@ -26,6 +27,7 @@ from router.lanes import DeadLetter
 from router.pipeline import Pipeline
 from router.simulator.inbox import Inbox
 from router.simulator.inboxes import Inboxes
+from router.simulator.profiles import Profiles
 from router.simulator.records import Message, is_binary
 from router.sources.schedule import Schedules
 from router.stacks import Stacks
@@ -98,6 +100,7 @@ class HubApi:
         traces: TraceTree,
         schedules: Schedules,
         stacks: Stacks,
+        profiles: Profiles,
         state: Callable[[], Mapping[str, Any]],
         default_location: Location,
     ) -> None:
@@ -108,6 +111,7 @@ class HubApi:
         self._traces = traces
         self._schedules = schedules
         self._stacks = stacks
+        self._profiles = ProfilesApi(profiles)
         self._state = state
         self._default_location = default_location
 
@@ -239,6 +243,15 @@ class HubApi:
     async def delete_stack(self, query: _Query, _body: bytes, _number: str) -> Any:
         return {"deleted": await self._stacks.delete(query.location(), query.text("stack"))}
 
+    async def profiles(self, _query: _Query, _body: bytes, _number: str) -> Any:
+        return self._profiles.shown()
+
+    async def put_profile(self, _query: _Query, body: bytes, _number: str) -> Any:
+        return self._profiles.put(body)
+
+    async def delete_profile(self, query: _Query, _body: bytes, _number: str) -> Any:
+        return self._profiles.delete(query.all().get("name"))
+
     async def _redrive(self, number: int) -> None:
         await self._dead_letters.redrive(
             number,
@@ -265,6 +278,9 @@ _ACTIONS: tuple[tuple[str, re.Pattern[str], _Action], ...] = (
     ("GET", re.compile("stacks"), HubApi.stacks),
     ("PUT", re.compile("stacks"), HubApi.put_stack),
     ("DELETE", re.compile("stacks"), HubApi.delete_stack),
+    ("GET", re.compile("profiles"), HubApi.profiles),
+    ("PUT", re.compile("profiles"), HubApi.put_profile),
+    ("DELETE", re.compile("profiles"), HubApi.delete_profile),
 )
 
 

@@ -233,17 +233,23 @@ class ApiDestinationSink:
 
 def _outcome(response: Response, what: str, now_ms: int) -> Outcome:
     """What an answer means. Its body is not told: it may repeat the request's secrets."""
-    status = response.status
-    if 200 <= status <= 299:
+    if 200 <= response.status <= 299:
         return Delivered()
+    failure = of_status(response.status, what)
+    after_s = failures.retry_after_s(response.headers, now_ms)
+    if isinstance(failure, Rejected) or after_s is None:
+        return failure
+    if after_s < 0:
+        return Rejected(failure.code, f"{failure.message} and asked not to be tried again (Retry-After is negative)")
+    return Retryable(failure.code, failure.message, after_s)
+
+
+def of_status(status: int, what: str) -> failures.Failure:
+    """What a status means that is no success."""
     text = f"{what} answered with status {status}"
     code = "THROTTLING" if status == 429 else "ERROR_FROM_TARGET"
-    if status not in _RETRIED_STATUSES and not 500 <= status <= 599:
-        return Rejected(code, text)
-    after_s = failures.retry_after_s(response.headers, now_ms)
-    if after_s is not None and after_s < 0:
-        return Rejected(code, f"{text} and asked not to be tried again (Retry-After is negative)")
-    return Retryable(code, text, after_s)
+    retried = status in _RETRIED_STATUSES or 500 <= status <= 599
+    return Retryable(code, text) if retried else Rejected(code, text)
 
 
 def _request(destination: ApiDestination, attempt: Attempt, credentials: Credentials) -> _Request | Rejected:

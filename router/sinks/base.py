@@ -6,7 +6,7 @@ in the same transaction as the outcome. It must not know rules' states, retry po
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -67,12 +67,20 @@ Outcome = Delivered | Retryable | Rejected
 class Sink(Protocol):
     """Talks to one kind of target."""
 
-    kind: ClassVar[str]
-    """The label in metrics: sqs, sns, logs, lambda, api_destination, event_bus…"""
-    batch_max: ClassVar[int]
-    """Deliveries of one target that one call may carry."""
-    concurrency: ClassVar[int]
-    """Calls for one target that may be in flight at once."""
+    @property
+    def kind(self) -> str:
+        """The label in metrics: sqs, sns, logs, lambda, api_destination, event_bus…"""
+        ...
+
+    @property
+    def batch_max(self) -> int:
+        """Deliveries of one target that one call may carry."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """Calls for one target that may be in flight at once."""
+        ...
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         """One outcome for each attempt, in order. All attempts have the same rule and target.

@@ -49,7 +49,8 @@ class _Envelope(msgspec.Struct, gc=False):
     account: str | None = None
     region: str | None = None
     time: str | None = None
-    resources: tuple[str, ...] = ()
+    resources: msgspec.Raw = msgspec.Raw(b"[]")
+    """The envelope's are ARNs; a CloudTrail record's are objects, and no business of the envelope's."""
 
 
 class _Empty(msgspec.Struct):
@@ -74,6 +75,7 @@ _YEAR_1000_S = -30_610_224_000
 _NOT_AUTHORIZED = Refused("NotAuthorizedForSourceException", "Not authorized for the source.")
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_resources = msgspec.json.Decoder(tuple[str, ...]).decode
 _check_object = msgspec.json.Decoder(_Empty).decode
 _NO_RULES: RuleTable[None] = RuleTable.build([])
 
@@ -254,6 +256,10 @@ class Intake:
             detail = compact(bytes(envelope.detail).decode())
         except (msgspec.DecodeError, UnicodeDecodeError):
             return MALFORMED_DETAIL
+        try:
+            resources = _decode_resources(envelope.resources)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Refused("InvalidArgument", f"Parameter resources is not valid. Reason: {error}.")
         time = envelope.time
         if time is None:
             time = iso_seconds(self._world.now_ms())
@@ -268,7 +274,7 @@ class Intake:
             envelope.account if keep_origin and envelope.account else location.account,
             time,
             envelope.region if keep_origin and envelope.region else location.region,
-            envelope.resources,
+            resources,
             detail,
         )
 

@@ -29,6 +29,7 @@ from router.lanes import DeadLetter, Lane
 from router.metrics import Metrics, SinkCounters
 from router.pipeline import Incoming, Pipeline, Settings
 from router.simulator.inboxes import Inboxes
+from router.simulator.profiles import Profiles
 from router.simulator.records import Message
 from router.sinks.base import Attempt, Delivered, Outcome, Sink
 from router.sinks.event_bus import EventBusSink
@@ -141,12 +142,14 @@ class Hub:
         settings: Settings,
         trace_age_s_max: int,
         paces: PaceSettings | None,
+        profiles: Callable[[Metrics], Profiles] | None = None,
     ) -> None:
         self.store = store
         self.world = world
         self.open_to_all = False
         """Whether the buses let other accounts in."""
         self.metrics = Metrics()
+        self.profiles = profiles(self.metrics) if profiles else Profiles((), world=world, metrics=self.metrics)
         self.logs_leave = False
         """Whether log groups are at an endpoint, as far as the log of a bus is told."""
         self.inboxes = Inboxes(store, world, messages_max=1000)
@@ -169,6 +172,7 @@ class Hub:
             inboxes={**inbox_sinks(self.inboxes), "lambda": sink},
             real={"sqs": letters_sink} if letters_sink else {},
             has_endpoint=lambda service, account, region: account == OTHER.account,
+            profiles=self.profiles,
         )
         self.archives = Archives(self.catalog, ArchiveRows(store, self.metrics), world)
         self.archives.load()
@@ -324,6 +328,7 @@ async def running(
     settings: Settings | None = None,
     trace_age_s_max: int = 3600,
     paces: PaceSettings | None = None,
+    profiles: Callable[[Metrics], Profiles] | None = None,
 ) -> AsyncIterator[Hub]:
     hub = Hub(
         store,
@@ -333,6 +338,7 @@ async def running(
         settings or Settings(refuse_unknown_bus=False, read_only_by_flag=False),
         trace_age_s_max,
         paces,
+        profiles,
     )
     # A task of its own, so that fixtures may enter and leave it.
     owner = asyncio.create_task(_own(hub.pipeline, ready := asyncio.Event()))

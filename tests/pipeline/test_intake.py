@@ -1,7 +1,9 @@
 """A queue's message is taken whole or refused whole: what is refused leaves nothing that a redelivery would double."""
 
+import msgspec
 import pytest
 
+from router.core.cloudtrail import Trail
 from router.core.policy import Decision
 from router.pipeline import Settings
 from router.sources.intake import Intake
@@ -16,12 +18,12 @@ MALFORMED = b'{"Source":"orders","DetailType":"type","Detail":"["}'
 OF_AWS = b'{"Source":"aws.s3","DetailType":"type","Detail":"{}"}'
 
 
-def intake_of(hub: Hub) -> Intake:
+def intake_of(hub: Hub, *trails: Trail) -> Intake:
     return Intake(
         pipeline=hub.pipeline,
         find_bus=hub.catalog.bus,
         authorize=lambda sender, bus, source, detail_type: Decision.ALLOW,
-        trails=lambda location: [],
+        trails=lambda location: trails,
         world=hub.world,
         metrics=hub.metrics,
         put_events_bytes_max=1 << 20,
@@ -80,3 +82,28 @@ async def test_one_trusted_event_that_cannot_be_taken_keeps_the_whole_message_ou
         assert isinstance(outcome, Refused)
         assert hub.settled()
     assert sink.sent == []
+
+
+RESOURCES = [{"accountId": "111111111111", "type": "AWS::S3::Object", "ARN": "arn:aws:s3:::orders/1"}]
+
+
+async def test_a_cloudtrail_record_that_names_its_resources_is_taken() -> None:
+    sink = ScriptedSink()
+    record = {"eventSource": "s3.amazonaws.com", "eventName": "PutObject", "resources": RESOURCES}
+    async with running(MemoryStore(), sink) as hub:
+        await hub.rule(pattern='{"detail":{"resources":{"type":["AWS::S3::Object"]}}}')
+        intake = intake_of(hub, Trail())
+        [outcome] = await intake.put_service_events(HERE, [msgspec.json.encode(record)])
+        assert isinstance(outcome, Taken)
+        await until(hub.settled)
+    [sent] = sink.sent
+    assert sent.accepted.event.resources == ()
+    assert msgspec.json.decode(sent.accepted.event.detail) == record
+
+
+async def test_an_envelope_whose_resources_are_no_texts_is_refused() -> None:
+    event = {"source": "aws.s3", "detail-type": "type", "detail": {}, "resources": RESOURCES}
+    async with running(MemoryStore(), ScriptedSink()) as hub:
+        [outcome] = await intake_of(hub).put_service_events(HERE, [msgspec.json.encode(event)])
+    reason = "Expected `str`, got `object` - at `$[0]`"
+    assert outcome == Refused("InvalidArgument", f"Parameter resources is not valid. Reason: {reason}.")

@@ -6,8 +6,11 @@ import pytest
 from router.catalog.kinds import KINDS
 from router.catalog.model import InputTransformer, Target
 from router.catalog.target_parameters import KinesisParameters, SqsParameters
+from router.config_profiles import Profile, ProfileLatency
 from router.limits import MESSAGE_BYTES_MAX
+from router.metrics import Metrics
 from router.simulator.inboxes import Inboxes
+from router.simulator.profiles import Profiles
 from router.simulator.records import Message
 from router.sinks.base import Delivered, Outcome, Rejected, Retryable
 from router.sinks.inbox import inbox_sinks
@@ -72,6 +75,23 @@ async def test_inbox_sink_keeps_the_suite(bench: Bench, fact: suite.LocalFact, k
             attempt=lambda index: attempt(target, event_id=f"e{index}"),
             bad=attempt(target, b"x" * (MESSAGE_BYTES_MAX + 1)),
             arrived=lambda: [message.event_id or "" for message in bench.messages(ARNS[kind])],
+        )
+    )
+
+
+@pytest.mark.parametrize("fact", suite.LOCAL_FACTS)
+async def test_an_inbox_sink_under_a_fault_profile_keeps_the_suite(bench: Bench, fact: suite.LocalFact) -> None:
+    profile = Profile(name="link", latency=ProfileLatency(fixed_ms=0.01), throttle_per_s=1_000_000)
+    profiles = Profiles([profile], world=HandWorld(), metrics=Metrics())
+    rule_arn = f"arn:aws:events:{PREFIX}:rule/r"
+    target = Target(id="t", arn=ARNS["sqs"])
+    await fact(
+        suite.LocalCase(
+            sink=profiles.around(bench.sinks["sqs"], ARNS["sqs"], rule_arn),
+            store=bench.store,
+            attempt=lambda index: attempt(target, event_id=f"e{index}"),
+            bad=attempt(target, b"x" * (MESSAGE_BYTES_MAX + 1)),
+            arrived=lambda: [message.event_id or "" for message in bench.messages(ARNS["sqs"])],
         )
     )
 
