@@ -34,7 +34,7 @@ test: $(VENV)/.dev  ## everything a change must pass: format, lint, types, tests
 	$(BIN)/mypy $(CODE)
 	$(BIN)/pytest -n auto --dist loadfile
 
-test-deep: $(VENV)/.dev  ## all tests, with those that are too long for `make test`
+test-deep: $(VENV)/.dev $(VENV)/.load  ## all tests, with those that are too long for `make test`
 	CROSSBUS_TEST_DEEP=1 $(BIN)/pytest -m "" --timeout 1800
 
 lint: $(VENV)/.dev  ## format and lint, checked only

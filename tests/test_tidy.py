@@ -151,14 +151,15 @@ NOT_IN_FILES = re.compile(
 
 
 def tracked() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         capture_output=True,
         check=False,
     )
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout")
+    assert listed.returncode == 0, listed.stderr.decode()
     return [path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file()]
 
 

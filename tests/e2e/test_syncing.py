@@ -18,8 +18,9 @@ from botocore.exceptions import ClientError
 
 from tests.e2e.hub import REGION, WORKLOAD, HubProcess, eventually, receive_all
 from tests.e2e.test_bad_start import hub_file, serve
+from tests.preloaded import compiled
 
-STRACE, GCC = shutil.which("strace"), shutil.which("gcc")
+STRACE = shutil.which("strace")
 _CALLS = "openat,fsync,fdatasync,msync,sync,syncfs,pwrite64,pwritev,writev,write,sendto,sendmsg,read,recvfrom"
 _QUEUE = f"arn:aws:sqs:{REGION}:{WORKLOAD}:orders"
 
@@ -244,24 +245,10 @@ class Disk:
     """Makes the hub's disk fail while a file is there."""
 
     def __init__(self, folder: Path) -> None:
-        if GCC is None:
-            pytest.skip("gcc is not installed: there is nothing to make the disk fail with")
         self.folder = folder / "disk"
         self.folder.mkdir()
         self.library = self.folder / "broken.so"
-        probe = self._compiled(self.folder / "probe.so", "#include <unistd.h>\n")
-        if probe:
-            pytest.skip(f"gcc cannot compile here (are the C library's headers installed?): {probe[:200]}")
-        assert self._compiled(self.library, _BROKEN_DISK) == ""
-
-    def _compiled(self, library: Path, text: str) -> str:
-        """What gcc has to say; nothing when the library is there."""
-        assert GCC is not None
-        source = library.with_suffix(".c")
-        source.write_text(text)
-        command = [GCC, "-shared", "-fPIC", "-O1", "-o", str(library), str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return "" if done.returncode == 0 else done.stderr or f"gcc ended with {done.returncode}"
+        compiled(self.library, _BROKEN_DISK)
 
     @property
     def environment(self) -> dict[str, str]:

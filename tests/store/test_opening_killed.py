@@ -2,14 +2,13 @@
 what was there is there. Writes of several pages are cut between two of them, as a kill can do.
 """
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-GCC = shutil.which("gcc")
+from tests.preloaded import compiled
 
 _KILLER = r"""
 #define _GNU_SOURCE
@@ -152,13 +151,8 @@ print(calls - 1)
 
 @pytest.mark.parametrize(("what", "calls_min"), [("make", 15), ("open", 5), ("migrate", 8)])
 def test_a_store_killed_at_any_system_call_of_its_start_opens_again(tmp_path: Path, what: str, calls_min: int) -> None:
-    if GCC is None:
-        pytest.skip("gcc is not installed: there is nothing to kill with")
-    library, source = tmp_path / "killer.so", tmp_path / "killer.c"
-    source.write_text(_KILLER)
-    command = [GCC, "-shared", "-fPIC", "-O1", "-o", str(library), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    library = tmp_path / "killer.so"
+    compiled(library, _KILLER)
     run = [sys.executable, "-c", _PROGRAM, str(library), str(tmp_path), what]
     environment = {"LD_PRELOAD": str(library), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60, env=environment)
