@@ -17,7 +17,6 @@ CONNECTIONS_RESERVED_FILES = 256  # ours: open files that the hub itself needs, 
 FAST_LANE_HEAD_BYTES_MAX = 8192  # ours: a longer one is aiohttp's to judge
 FAST_LANE_HEADERS_MAX = 64  # ours: more are aiohttp's to judge
 FAST_LANE_AHEAD_BYTES_MAX = 65_536  # ours: what a client may send beyond the request that is being answered
-DETAIL_DEPTH_MAX = 1000  # AWS
 
 # What can be configured ("eb-quota"; EventBridge API reference).
 RULES_PER_BUS_MAX = 300  # quotas: aws
@@ -30,7 +29,6 @@ PATTERN_CHARS_RAISED = 4096  # the API model's own bound; quotas: raised
 WILDCARD_RULES_PER_BUS_MAX = 30  # quotas: aws
 WILDCARD_RULES_PER_BUS_RAISED = 100_000  # quotas: raised
 ENDPOINTS_PER_LOCATION_MAX = 100
-PARTNER_ENTRIES_PER_REQUEST_MAX = 20
 PARTNER_SOURCE_PENDING_S_MAX = 14 * 86_400
 POLICY_CHARS_MAX = 10_240
 CONNECTIONS_MAX = 3000  # a location; quotas: aws
@@ -44,7 +42,6 @@ CONNECTION_PARAMETERS_MAX = 100  # of each kind
 CONNECTION_PAYLOAD_BYTES_MAX = 65_536  # a payload with what the connection adds to it
 TAGS_PER_RESOURCE_MAX = 50
 PAGE_ITEMS_DEFAULT = 100
-PAGE_ITEMS_MAX = 100
 LOCATIONS_MAX = 10_000  # ours: undeclared locations are created on first use under `auth: none`
 
 # Delivery ("eb-rule-retry-policy", "eb-api-destinations").
