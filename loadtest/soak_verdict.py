@@ -245,7 +245,8 @@ def _size_lines(samples: Sequence[Sample]) -> Iterator[Line]:
 def _told(samples: Sequence[Sample], ending: Ending) -> Iterator[Line]:
     for name, one in ending.routes.items():
         note = f", {one.unacknowledged:,} came without an answer" if one.unacknowledged else ""
-        yield Line(f"route {name}", "", f"{one.expected:,} events, {one.twice:,} deliveries twice{note}")
+        what = "dead letters in their queue" if name == "failed" else f"route {name}"
+        yield Line(what, "", f"{one.expected:,} events, {one.twice:,} deliveries twice{note}")
     yield Line("entries throttled", "", f"{ending.throttled:,}")
     yield Line("events of requests without an answer", "", f"{ending.unanswered:,}")
     for name, p99_ms in ending.p99_ms.items():

@@ -258,6 +258,7 @@ def test_throttled_and_unanswered_entries_and_a_late_client_are_told_and_count_f
     lines = verdict(rows, ending(throttled=7, unanswered=10))
     assert bad(lines) == []
     told = {line.what: line.reached for line in lines}
+    assert told["dead letters in their queue"] == "20 events, 0 deliveries twice"
     assert (told["entries throttled"], told["events of requests without an answer"]) == ("7", "10")
     assert told["the client kept the pace"].startswith("no: 1 of 361 samples")
 
