@@ -13,6 +13,7 @@ SEEDS ?= 10000
 SCENARIO ?= steady
 USERS ?= 50
 SECONDS ?= 60
+MINUTES ?= 60
 # Which Python makes the environment; any one from 3.11 on: make serve PYTHON=/opt/python/bin/python3.12
 PYTHON ?=
 PIP_FLAGS := --disable-pip-version-check --no-input --progress-bar off
@@ -63,6 +64,9 @@ bench-control-plane: $(VENV)/.dev  ## every call of the events API, long listing
 load: $(VENV)/.load  ## one load scenario against a fresh hub: steady burst noisy-neighbour slow-target region-outage rule-deployment (SCENARIO=steady USERS=50 SECONDS=60)
 	$(BIN)/python -m loadtest.load --scenario $(SCENARIO) --users $(USERS) --seconds $(SECONDS)
 
+soak: $(VENV)/.dev  ## a hub at half of saturation with faults on: memory and store flat, nothing lost (one hour; MINUTES=60)
+	$(BIN)/python -m loadtest.soak --minutes $(MINUTES)
+
 crash: $(VENV)/.dev  ## kill a hub under load again and again, and look for every acknowledged event (KILLS=100)
 	$(BIN)/python -m loadtest.crash --kills $(KILLS)
 
@@ -106,7 +110,7 @@ help:  ## this text
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
 	  /^[a-z-]+:.*##/ { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane load crash outage simulate format \
+.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane load soak crash outage simulate format \
   dashboards lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment

@@ -16,11 +16,16 @@ _KEPT = (
     "crossbus_deliveries_created_total",
     "crossbus_deliveries_total",
     "crossbus_deliveries_pending",
+    "crossbus_deliveries_parked",
     "crossbus_faults_injected_total",
     "crossbus_ingestion_to_delivered_seconds_bucket",
     "crossbus_retries_total",
     "crossbus_sink_bugs_total",
     "crossbus_api_bugs_total",
+    "crossbus_loop_lag_seconds_bucket",
+    "crossbus_store_bytes",
+    "crossbus_store_bytes_in_use",
+    "crossbus_process_open_fds",
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_RESULTS = Path(__file__).parent / "results"
+
 
 def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: str) -> None:
     """Print the medians under the headline and write loadtest/results/NAME.json."""
@@ -22,9 +24,8 @@ def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: 
     write(name, {"medians": medians, "runs": runs, **facts})
 
 
-def write(name: str, results: Mapping[str, Any]) -> Path:
-    """Write loadtest/results/NAME.json: the results, and the interpreter, libraries and machine they are from."""
-    folder = Path(__file__).parent / "results"
+def write(name: str, results: Mapping[str, Any], *, folder: Path = _RESULTS) -> Path:
+    """Write NAME.json into the folder: the results, and the interpreter, libraries and machine they are from."""
     folder.mkdir(exist_ok=True)
     written = {
         **results,

@@ -28,6 +28,7 @@ from tests.dashboards.files import (
 )
 
 DOCUMENT = ROOT / "docs" / "dashboards.md"
+HOME = "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool (Debian: prometheus) is not installed")
 by_file = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -212,5 +213,28 @@ def test_compose_mounts_files_that_there_are_and_gives_the_hub_its_variables() -
     assert source["url"] == "http://prometheus:9090"
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/crossbus.yaml").read_text())["providers"]
     assert bound[provider["options"]["path"]] == GRAFANA / "dashboards"
+    provisioned = {target: path for target, path in bound.items() if target.startswith("/etc/grafana/provisioning/")}
+    assert {Path(target).name for target in provisioned} == {"datasources", "dashboards"}
+    assert all(path == GRAFANA / "provisioning" / Path(target).name for target, path in provisioned.items())
+    assert bound[str(Path(services["grafana"]["environment"][HOME]).parent)] == GRAFANA / "dashboards"
+    assert (GRAFANA / "dashboards" / Path(services["grafana"]["environment"][HOME]).name).is_file()
     assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", service["image"]) for service in services.values()
                if "image" in service)  # fmt: skip
+
+
+def test_compose_lets_nobody_change_anything_in_grafana() -> None:
+    """The user that Grafana makes has a password that everybody knows."""
+    settings = yaml.safe_load((ROOT / "config" / "compose.yaml").read_text(encoding="utf-8"))["services"]["grafana"]
+    settings = settings["environment"]
+    assert settings["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert (settings["GF_AUTH_DISABLE_LOGIN_FORM"], settings["GF_AUTH_BASIC_ENABLED"]) == ("true", "false")
+
+
+def test_compose_keeps_what_the_hub_writes_and_publishes_ports_on_this_machine_only() -> None:
+    services = yaml.safe_load((ROOT / "config" / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    hub = yaml.safe_load((ROOT / "config" / "docker.yaml").read_text(encoding="utf-8"))
+    assert services["hub"]["volumes"] == [f"hub-data:{hub['data_folder']}"]
+    assert services["hub"]["ports"] == [f"127.0.0.1:{hub['listen']['port']}:{hub['listen']['port']}"]
+    assert [
+        port for service in services.values() for port in service["ports"] if not port.startswith("127.0.0.1:")
+    ] == []

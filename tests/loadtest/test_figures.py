@@ -33,14 +33,14 @@ def test_counters_are_summed_over_the_labels_that_are_asked_for() -> None:
 def test_histograms_are_summed_over_the_series_that_are_asked_for() -> None:
     figures = Figures(text(0.002, 0.02, 7000.0))
     only_sqs = figures.buckets(DELIVERED, lambda labels: labels["sink"] == "sqs")
-    assert (only_sqs[0.001], only_sqs[0.0025], only_sqs[0.025], only_sqs[inf]) == (0, 1, 2, 3)
+    assert (only_sqs[0.001], only_sqs[0.0025], only_sqs[0.02], only_sqs[inf]) == (0, 1, 2, 3)
     assert figures.buckets(DELIVERED)[inf] == 6
 
 
 def test_what_lies_between_two_readings_is_the_later_ones_alone() -> None:
     before, after = Figures(text(0.02)), Figures(text(0.02, 2.0))
     came = between(before.buckets(DELIVERED), after.buckets(DELIVERED))
-    assert (came[1.0], came[2.5], came[inf]) == (0, 2, 2)
+    assert (came[1.0], came[2.0], came[inf]) == (0, 2, 2)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.75, 1.5), (1.0, 2.0)])
