@@ -8,6 +8,8 @@ SHELL := /bin/sh
 
 HUB_FILE ?= config/hub.yaml
 KILLS ?= 100
+RUNS ?= 5
+EVENTS ?= 40000
 PARKED ?= 1000000
 SEEDS ?= 10000
 SCENARIO ?= steady
@@ -50,8 +52,8 @@ coverage: $(VENV)/.dev  ## the tests with branch coverage; the core and the pipe
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='router/core/*,router/pipeline.py' --fail-under=100
 
-bench: $(VENV)/.dev  ## the benchmarks; results go to loadtest/results
-	$(BIN)/python -m loadtest
+bench: $(VENV)/.dev  ## the goals, every path measured; results go to loadtest/results (a quarter of an hour; RUNS=5 EVENTS=40000)
+	$(BIN)/python -m loadtest --runs $(RUNS) --events $(EVENTS)
 
 bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of ../shared/bench (two minutes)
 	$(BIN)/python -m loadtest.matching
