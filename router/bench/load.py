@@ -75,7 +75,7 @@ async def saturate(connect: Connect, requests: PutEvents, events: int, *, connec
             connection.close()
 
     started = now()
-    async with _tasks() as group:
+    async with tasks() as group:
         for _ in range(min(connections, left)):
             group.create_task(worker())
     put.seconds = now() - started
@@ -98,7 +98,7 @@ def _note(put: Put, status: int, body: bytes) -> list[str]:
 
 
 @asynccontextmanager
-async def _tasks() -> AsyncIterator[asyncio.TaskGroup]:
+async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
     """A task group that fails as its first task does."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -137,7 +137,7 @@ async def paced(
 
     started = now()
     try:
-        async with _tasks() as group:
+        async with tasks() as group:
             for number in range(count):
                 due = started + number / per_s
                 request = take(number)
