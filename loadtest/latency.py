@@ -18,7 +18,7 @@ import uvloop
 from loadtest import ingest
 from loadtest.client import Connection, request
 from loadtest.hub import ACCOUNT, REGION, Hub
-from loadtest.paths import Figures, Sizes, api_destination_settings, at_targets, ms, saturated
+from loadtest.paths import Figures, Sizes, api_destination_settings, at_targets, idle, ms, saturated
 from loadtest.targets import Targets
 from router.aws.sigv4 import Credentials
 from router.bench.load import Put, paced, quantile
@@ -34,7 +34,7 @@ _CONNECTIONS = 64
 def at_20_a_second(sizes: Sizes) -> Figures:
     """One event a request to an HTTP target, 20 a second."""
     with Targets() as targets, Hub(api_destination_settings(targets)) as hub:
-        time.sleep(1.0)
+        figures = idle(hub)
         uvloop.run(_paced(hub.port, _requests(entries=1), PER_S * 10, 100))
         _arrived(targets, 100)
         targets.forget()
@@ -43,8 +43,8 @@ def at_20_a_second(sizes: Sizes) -> Figures:
         used = hub.cpu_s() - cpu
         arrived = _arrived(targets, 100 + sizes.latency_events)
         return {
+            **figures,
             **spread(put, arrived, sizes.latency_events),
-            "ready_s": round(hub.ready_s, 3),
             "hub_cpu_percent": round(100 * used / put.seconds, 1),
         }
 

@@ -1,10 +1,10 @@
 """crossbus beside other local EventBridges: `crossbus bench --against` each of them, one after the other.
 
-    python -m loadtest.peers [--runs 3] [--events 2000] [--only moto] [--folder DIR]
+    python -m loadtest.peers [--runs 3] [--events 20000] [--only moto] [--folder DIR]
 
 Each peer is installed from the package index at the version pinned here, into a virtual environment of its own in a
-folder that is thrown away (or is kept, with --folder), and runs as it comes, on this machine, alone. A peer that is slow
-gets fewer events. Writes peers.json (every run) and peers.md (the table) into loadtest/results.
+folder that is thrown away (or is kept, with --folder), and runs as it comes, on this machine, alone. A slow peer gets
+fewer events. Writes peers.json (every run) and peers.md (the table) into loadtest/results.
 """
 
 import argparse
@@ -55,7 +55,7 @@ PEERS = (
         "1.5.33",
         ("ministack",),
         {"GATEWAY_PORT": "{port}"},
-        1.0,
+        0.1,
         "keeps events in memory (with PERSIST_STATE=1 it writes its state when it stops, so a crash loses them); "
         "a delivery that fails is logged and dropped, without retry or dead-letter queue; a thread for each POST, no "
         "rate limit",
@@ -66,8 +66,8 @@ PEERS = (
         "5.2.5",
         ("moto_server", "-p", "{port}"),
         {"MOTO_EVENTS_INVOKE_HTTP": "true"},
-        0.15,
-        "keeps events in memory; delivers inside PutEvents, without retry or dead-letter queue; calls an API destination "
+        0.015,
+        "keeps events in memory; delivers inside PutEvents, without retry or dead-letter queue; calls API destinations "
         "only with MOTO_EVENTS_INVOKE_HTTP=true, and then without the event",
     ),
 )
@@ -230,12 +230,14 @@ def main() -> None:
     """Measure all, print the table, write the results."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--runs", type=int, default=3, help="runs of each, each with a fresh process (default 3)")
-    arguments.add_argument("--events", type=int, default=2000, help="events a measurement (default 2000; moto 300)")
+    arguments.add_argument(
+        "--events", type=int, default=20_000, help="events a measurement (default 20000; ministack 2000, moto 300)"
+    )
     arguments.add_argument("--only", action="append", choices=[peer.name for peer in PEERS], help="this peer")
     arguments.add_argument("--folder", type=Path, help="where the peers are installed, and stay")
     chosen = arguments.parse_args()
-    if chosen.runs < 1 or chosen.events < 100:
-        arguments.error("expected at least 1 run and 100 events")
+    if chosen.runs < 1 or chosen.events < 1000:
+        arguments.error("expected at least 1 run and 1000 events")
     peers = [peer for peer in PEERS if not chosen.only or peer.name in chosen.only]
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="crossbus-peers-") as temporary:

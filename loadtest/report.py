@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results"
+
 
 def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: str) -> None:
     """Print the medians under the headline and write loadtest/results/NAME.json."""
@@ -24,8 +26,7 @@ def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: 
 
 def write(name: str, results: Mapping[str, Any]) -> Path:
     """Write loadtest/results/NAME.json: the results, and the interpreter, libraries and machine they are from."""
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     written = {
         **results,
         "python": platform.python_version(),
@@ -34,7 +35,7 @@ def write(name: str, results: Mapping[str, Any]) -> Path:
         "machine": platform.platform(),
         "processor": processor(),
     }
-    path = folder / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(written, indent=2) + "\n")
     return path
 

@@ -170,8 +170,6 @@ class Bench:
                 return target.requests
 
             self._measure(outcome, name, count)
-            if not outcome.arrived:
-                outcome.note = f"not delivered: nothing arrived within {self._plan.wait_s:g} s"
             if outcome.lost or self._plan.latency_s <= 0:
                 return [outcome]
             return [outcome, self._latency(name, target)]
@@ -183,7 +181,11 @@ class Bench:
         plan = self._plan
         requests = self._requests(source)
         warm = self._do(self._put(requests, min(_WARM_UP_MAX, max(10, plan.events // 10))))
-        self._do(self._arrive(count, warm.accepted))
+        held, _ = self._do(self._arrive(count, warm.accepted))
+        if warm.accepted and not held:
+            outcome.asked = outcome.accepted = warm.accepted
+            outcome.note = f"not delivered: nothing arrived within {plan.wait_s:g} s"
+            return
         self._tell(f"{_named(outcome)}: putting {plan.events:,} events")
         cpu = self._cpu_s()
         started = self._now()

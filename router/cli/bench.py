@@ -54,7 +54,7 @@ def bench(
 ) -> None:
     """Measure an endpoint: events into a queue and to an HTTP target, from PutEvents to arrival.
 
-    crossbus bench --against http://127.0.0.1:4610 --rules 1 --rules 1000
+    Examples: crossbus bench --rules 1 --rules 1000
 
     crossbus bench --against http://127.0.0.1:5000 --events 500 --pid $(pgrep -f moto_server) --json moto.json
 
@@ -75,6 +75,8 @@ def bench(
         fail(error, 2)
     load = os.getloadavg()[0]
     try:
+        if pid is not None:
+            process.anonymous_mb(pid)  # before anything is made
         outcomes = Bench(endpoint, plan, lambda line: typer.echo(line, err=True)).run()
     except (EndpointUnreachable, EndpointRefused, process.Unreadable) as error:
         fail(error)
