@@ -91,13 +91,15 @@ class Bench:
         """All measurements, one after the other."""
         outcomes = []
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as self._runner:
-            for rules in self._plan.rules:
-                with self._cleaned_up():
-                    outcomes.append(self._queue(rules))
-            if self._plan.http:
-                with self._cleaned_up():
-                    outcomes += self._http()
-            self._endpoint.close()
+            try:
+                for rules in self._plan.rules:
+                    with self._cleaned_up():
+                        outcomes.append(self._queue(rules))
+                if self._plan.http:
+                    with self._cleaned_up():
+                        outcomes += self._http()
+            finally:
+                self._endpoint.close()
         return outcomes
 
     def _do(self, work: Coroutine[Any, Any, _T]) -> _T:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.endpoint import FakeEndpoint
-from tests.e2e.hub import HubProcess
+from tests.e2e.hub import HubProcess, eventually
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,17 @@ def test_refused_events_are_counted_and_are_not_lost() -> None:
         lines, _ = bench(endpoint.url, "--events", "100", "--no-http")
     assert lines[1].split()[3:5] == ["90", "90"]
     assert lines[-1] == "queue, 1 rule: 10 events were refused: ThrottlingException"
+
+
+def test_interrupted_it_deletes_what_it_made() -> None:
+    with FakeEndpoint(loses_every=2) as endpoint:
+        command = [sys.executable, "-m", "router", "bench", "--against", endpoint.url, "--events", "100", "--no-http"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            eventually(lambda: "PutEvents" in endpoint.calls)  # from now on it waits for what is lost
+            assert {kind for kind, _ in endpoint.made} == {"queue", "rule"}
+            running.send_signal(signal.SIGINT)
+            assert running.wait(20) != 0
+        assert endpoint.made == set()
 
 
 def test_figures_that_cannot_be_written_are_told(tmp_path: Path) -> None:
