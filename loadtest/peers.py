@@ -239,18 +239,18 @@ def main() -> None:
     if chosen.runs < 1 or chosen.events < 1000:
         arguments.error("expected at least 1 run and 1000 events")
     peers = [peer for peer in PEERS if not chosen.only or peer.name in chosen.only]
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="crossbus-peers-") as temporary:
         folder = (chosen.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         results = measure(peers, chosen.runs, chosen.events, folder)
     path = write("peers", {"version": __version__, "peers": msgspec.to_builtins(peers), "results": results})
     notes = "\n".join(f"- {peer.name} {peer.version}: {peer.note}." for peer in peers)
+    loads = [load for found in results.values() for run in found for load in run["load_average"]]
     counts = ", ".join(f"{name} {runs[0]['plan']['events']:,}" for name, runs in results.items())
     path.with_suffix(".md").write_text(
         f"{table(results)}\n\nEvents a CPU second of the process / events a second by the clock; medians of "
-        f"{chosen.runs} runs, events a measurement: {counts}. {processor()}, load average {load:.1f} before, "
-        f"{os.getloadavg()[0]:.1f} after.\n\n{notes}\n"
+        f"{chosen.runs} runs, events a measurement: {counts}. {processor()}, load average {min(loads):.1f} to "
+        f"{max(loads):.1f}.\n\n{notes}\n"
     )
     print(f"\n{path.with_suffix('.md').read_text()}\nwrote peers.json and peers.md into {path.parent}")
 
