@@ -71,6 +71,11 @@ def ms(seconds: float) -> float:
     return round(seconds * 1000, 2)
 
 
+def per_cpu_s(events: int, used_s: float) -> int:
+    """The kernel counts CPU time in ticks: in less than one, a run has used one at most."""
+    return round(events / max(used_s, 1 / os.sysconf("SC_CLK_TCK")))
+
+
 def idle(hub: Hub) -> Figures:
     """A hub that has just started, after a second."""
     time.sleep(_IDLE_S)
@@ -97,7 +102,7 @@ def saturated(hub: Hub, sizes: Sizes, wait: Wait | None, *, verified: bool = Fal
         **figures,
         "accepted_per_s": round(sizes.events / accepted_s),
         "per_s": round(sizes.events / (seconds if wait else accepted_s)),
-        "per_cpu_s": round(sizes.events / used),
+        "per_cpu_s": per_cpu_s(sizes.events, used),
         "p50_ms": ms(quantile(latencies, 0.5)),
         "p99_ms": ms(quantile(latencies, 0.99)),
         "loaded_anonymous_mb": round(peak.mb, 1),
@@ -192,7 +197,7 @@ def sqs_source(sizes: Sizes) -> Figures:
         return {
             **figures,
             "per_s": round(sizes.events / seconds),
-            "per_cpu_s": round(sizes.events / used),
+            "per_cpu_s": per_cpu_s(sizes.events, used),
             "loaded_anonymous_mb": round(peak.mb, 1),
         }
 

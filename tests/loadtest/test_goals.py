@@ -1,12 +1,13 @@
 """The goals' table and picture: medians, what is met, how numbers are written, and that the picture is one."""
 
 import json
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from loadtest import goals, picture, report, suite
+from loadtest import goals, paths, picture, report, suite
 from loadtest.goals import ROWS, Goal, Line, lines, table
 from loadtest.paths import Figures, Sizes
 
@@ -141,6 +142,11 @@ def test_the_suite_goes_on_after_a_path_that_fails_and_says_so(
     assert [len(row["runs"]) for row in written["rows"]] == [2, 2]
     assert "Not measured: nothing: RuntimeError: 3 of 10" in (tmp_path / "bench.md").read_text()
     ElementTree.parse(tmp_path / "bench.svg")
+
+
+def test_a_run_too_short_for_the_clock_counts_as_one_tick_of_it() -> None:
+    assert paths.per_cpu_s(200, 0.0) == 200 * os.sysconf("SC_CLK_TCK")
+    assert paths.per_cpu_s(200, 2.0) == 100
 
 
 def test_a_goal_says_what_it_wants() -> None:
