@@ -1,7 +1,7 @@
 """What a process and its children use, from /proc: CPU seconds and anonymous memory.
 
-Children count with their parent: a program may well let another process do its work. These functions read files, so
-they are for outside an event loop.
+Children count with their parent: a program may well let another process do its work. Reading /proc takes a fraction of
+a millisecond, which the clients of a measurement can wait for, and the hub itself has no reason to.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 _PROCESSES_MAX = 1000
 
 
-class Unreadable(Exception):
+class Unreadable(OSError):
     """The process is gone, or the system does not tell."""
 
 
