@@ -8,6 +8,8 @@ SHELL := /bin/sh
 
 HUB_FILE ?= config/hub.yaml
 KILLS ?= 100
+RUNS ?= 5
+EVENTS ?= 40000
 PARKED ?= 1000000
 SEEDS ?= 10000
 SCENARIO ?= steady
@@ -51,8 +53,11 @@ coverage: $(VENV)/.dev  ## the tests with branch coverage; the core and the pipe
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include='router/core/*,router/pipeline.py' --fail-under=100
 
-bench: $(VENV)/.dev  ## the benchmarks; results go to loadtest/results
-	$(BIN)/python -m loadtest
+bench: $(VENV)/.dev  ## the goals, every path measured; results go to loadtest/results (a quarter of an hour; RUNS=5 EVENTS=40000)
+	$(BIN)/python -m loadtest --runs $(RUNS) --events $(EVENTS)
+
+bench-peers: $(VENV)/.dev  ## moto and ministack beside crossbus, installed into folders of their own (ten minutes; RUNS=3)
+	$(BIN)/python -m loadtest.peers --runs $(if $(filter command line,$(origin RUNS)),$(RUNS),3)
 
 bench-matching: $(VENV)/.dev  ## the rule table's benchmarks, all workloads of ../shared/bench (two minutes)
 	$(BIN)/python -m loadtest.matching
@@ -110,7 +115,7 @@ help:  ## this text
 	  /^##@/ { printf "\n%s\n", substr($$0, 5); next } \
 	  /^[a-z-]+:.*##/ { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: serve test test-deep lint types coverage bench bench-matching bench-control-plane load soak crash outage simulate format \
+.PHONY: serve test test-deep lint types coverage bench bench-peers bench-matching bench-control-plane load soak crash outage simulate format \
   dashboards lock clean help FORCE
 
 # --- Set-up. A stamp is younger than the locks it was made from, so that a second run does nothing. An environment

@@ -1,8 +1,6 @@
-"""All benchmarks, one after the other: `python -m loadtest`."""
+"""The goals, measured: `python -m loadtest`; see `loadtest.suite`."""
 
-from loadtest import ingest, replay, sqs_source
+from loadtest.suite import main
 
 if __name__ == "__main__":
-    ingest.main()
-    sqs_source.main()
-    replay.main()
+    main()

@@ -1,13 +1,14 @@
 """A fresh hub process for a benchmark, and what it uses: CPU seconds, memory, time until ready."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
+
+from router.bench import process
 
 ACCOUNT = "111111111111"
 REGION = "us-east-1"
@@ -78,18 +79,17 @@ class Hub:
         self._folder.cleanup()
 
     def cpu_s(self) -> float:
-        """User and system CPU that the hub has used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system CPU that the hub has used so far, its children included."""
+        return process.cpu_s(self.process.pid)
+
+    def own_cpu_s(self) -> float:
+        """User and system CPU of the hub's own process."""
+        return process.own_cpu_s(self.process.pid)
 
     def ended_children_cpu_s(self) -> float:
         """User and system CPU of the processes that the hub started and that have ended."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+        return process.ended_children_cpu_s(self.process.pid)
 
     def anonymous_mb(self) -> float:
-        """Resident anonymous memory (the mapped store is page cache and not counted)."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError("this system does not report RssAnon")
+        """Resident anonymous memory, its children's included (the mapped store is page cache and not counted)."""
+        return process.anonymous_mb(self.process.pid)

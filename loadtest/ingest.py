@@ -17,9 +17,9 @@ from loadtest.client import Connection, sdk_requests
 from loadtest.hub import ACCOUNT, REGION, Hub
 from loadtest.report import report
 from router.aws.sigv4 import Credentials
+from router.bench.load import saturate
+from router.bench.requests import ENTRIES, PutEvents, entry, pattern
 
-_CONNECTIONS = 16
-_REQUESTS = 50
 _KEY = "AKIDLOADTEST"
 _SECRET = "load/test/secret"
 
@@ -41,14 +41,7 @@ def settings(rules: int, level: str = "OFF", *, into: str = "inbox", verified: b
                 "rules": [
                     {
                         "Name": f"rule-{number}",
-                        "EventPattern": {
-                            "source": ["shop"],
-                            "detail-type": ["order"],
-                            "detail": {
-                                "kind": [f"kind-{number + (into != 'inbox')}"],
-                                "user": {"country": [{"anything-but": "nowhere"}]},
-                            },
-                        },
+                        "EventPattern": pattern(number + (into != "inbox")),
                         "Targets": [target],
                     }
                     for number in range(rules)
@@ -60,58 +53,44 @@ def settings(rules: int, level: str = "OFF", *, into: str = "inbox", verified: b
 
 def entries(user: int = 17) -> list[dict[str, str]]:
     """Ten entries, each of about 1.3 KB in the request."""
-    detail = {
-        "kind": "kind-0",
-        "user": {"id": user, "country": "NL", "name": "x" * 60},
-        "items": [{"sku": f"sku-{number}", "price": number * 1.5, "text": "y" * 60} for number in range(10)],
-    }
-    return [{"Source": "shop", "DetailType": "order", "Detail": json.dumps(detail, separators=(",", ":"))}] * 10
+    return [entry(user=user)] * ENTRIES
 
 
 async def load(port: int, events: int, *, verified: bool = False) -> tuple[float, list[float]]:
     """Seconds until all were acknowledged, and each request's latency."""
-    credentials = Credentials(_KEY if verified else ACCOUNT, _SECRET)
-    bodies: list[object] = [{"Entries": entries(10 + number)} for number in range(_REQUESTS)]
-    payloads = sdk_requests("AWSEvents.PutEvents", bodies, region=REGION, service="events", credentials=credentials)
-    left = events // 10
-    latencies: list[float] = []
-
-    async def worker() -> None:
-        nonlocal left
-        connection = await Connection.open(port)
-        while left > 0:
-            left -= 1
-            started = time.perf_counter()
-            status, body = await connection.send(payloads[left % _REQUESTS])
-            latencies.append(time.perf_counter() - started)
-            if status != 200 or b'"FailedEntryCount":0' not in body:
-                raise RuntimeError(f"PutEvents failed: {status} {body[:300]!r}")
-        connection.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(_CONNECTIONS)))
-    return time.perf_counter() - started, latencies
+    requests = PutEvents(Credentials(_KEY if verified else ACCOUNT, _SECRET), REGION)
+    put = await saturate(lambda: Connection.open(port), requests, events)
+    if put.refused:
+        raise RuntimeError(f"PutEvents refused {put.refused} of {events} events: {put.first_refusal}")
+    return put.seconds, put.latencies_s
 
 
-async def delivered(port: int, events: int, *, verified: bool = False) -> None:
+async def delivered(
+    port: int, events: int, *, verified: bool = False, account: str = ACCOUNT, wait_s_max: float = 60.0
+) -> None:
     """Wait until the queue holds all events."""
-    url = f"http://127.0.0.1:{port}/{ACCOUNT}/events"
+    url = f"http://127.0.0.1:{port}/{account}/events"
     body = {"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]}
     (payload,) = sdk_requests(
         "AmazonSQS.GetQueueAttributes",
         [body],
         region=REGION,
         service="sqs",
-        credentials=Credentials(_KEY if verified else ACCOUNT, _SECRET),
+        credentials=Credentials(_KEY if verified else account, _SECRET),
     )
     connection = await Connection.open(port)
-    end = time.perf_counter() + 60
-    while time.perf_counter() < end:
-        _, answer = await connection.send(payload)
-        if int(json.loads(answer)["Attributes"]["ApproximateNumberOfMessages"]) >= events:
-            return
-        await asyncio.sleep(0.02)
-    raise RuntimeError("not all events were delivered within 60 s")
+    end = time.perf_counter() + wait_s_max
+    held = 0
+    try:
+        while time.perf_counter() < end:
+            _, answer = await connection.send(payload)
+            held = int(json.loads(answer)["Attributes"]["ApproximateNumberOfMessages"])
+            if held >= events:
+                return
+            await asyncio.sleep(0.02)
+    finally:
+        connection.close()
+    raise RuntimeError(f"{held} of {events} events were delivered within {wait_s_max:g} s")
 
 
 def one_run(

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results"
 
 
 def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: str) -> None:
@@ -24,7 +24,7 @@ def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: 
     write(name, {"medians": medians, "runs": runs, **facts})
 
 
-def write(name: str, results: Mapping[str, Any], *, folder: Path = _RESULTS) -> Path:
+def write(name: str, results: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
     """Write NAME.json into the folder: the results, and the interpreter, libraries and machine they are from."""
     folder.mkdir(exist_ok=True)
     written = {
@@ -35,7 +35,7 @@ def write(name: str, results: Mapping[str, Any], *, folder: Path = _RESULTS) -> 
         "machine": platform.platform(),
         "processor": processor(),
     }
-    path = folder / f"{name}.json"
+    path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(written, indent=2) + "\n")
     return path
 

@@ -22,4 +22,6 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
             # The data folder is taken, and keys are read, before anything is served.
             function.can_block_in("router/store/lmdb.py", {"_lock_folder", "__init__"})
             function.can_block_in("router/secrets.py", {"load"})
+            # Benchmarks read /proc, which is no disk; the hub does not.
+            function.can_block_in("router/bench/process.py", {"family", "_times_s", "_anonymous_mb"})
         yield guard

@@ -9,6 +9,7 @@ import typer
 
 from router import __version__
 from router.cli import patterns
+from router.cli.bench import bench
 from router.cli.check import HUB_FILE, check
 from router.cli.client import HubClient
 from router.cli.deploy import deploy
@@ -63,6 +64,7 @@ app.command()(patterns.explain)
 app.command()(trace)
 app.command()(schedules)
 app.command()(deploy)
+app.command()(bench)
 
 
 @app.command("put-events")

@@ -22,7 +22,7 @@ MISSING = f"arn:aws:sqs:{REGION}:{WORKLOAD}:missing"
 RULE = f"arn:aws:events:{REGION}:{WORKLOAD}:rule"
 ENTRY = {"Source": "shop", "DetailType": "order", "Detail": '{"n":1}'}
 COMMANDS = ["serve", "check", "test-pattern", "explain", "trace", "schedules", "put-events", "status", "version"]
-COMMANDS += ["deploy"]
+COMMANDS += ["deploy", "bench"]
 COMMANDS += ["inbox list", "inbox read", "inbox purge", "dlq list", "dlq show", "dlq redrive"]
 ASKING = [
     "status",
