@@ -32,6 +32,24 @@ def begun(metrics: Metrics, lane: Lane, deliveries: Iterable[Delivery], counters
             rule.retries += 1
 
 
+def at_once(metrics: Metrics, lane: Lane, count: int, counters: SinkCounters, *, took_ms: int) -> None:
+    """So many deliveries were delivered with the acceptance of their events, which took so long: all that `begun` and
+    `ended` say of them."""
+    rule = metrics.rule(lane.name.rule_arn)
+    counters.attempts += count
+    counters.delivered += count
+    rule.attempts += count
+    rule.delivered += count
+    took_s = max(0, took_ms) / 1000
+    for first_attempt_s, first_attempt_done_s, delivered_s in (
+        (counters.first_attempt_s, counters.first_attempt_done_s, counters.delivered_s),
+        (rule.first_attempt_s, rule.first_attempt_done_s, rule.delivered_s),
+    ):
+        first_attempt_s.observe(0.0, count)
+        first_attempt_done_s.observe(took_s, count)
+        delivered_s.observe(took_s, count)
+
+
 def throttled(metrics: Metrics, lane: Lane, counters: SinkCounters) -> None:
     """What a lane has ready must wait for its target's rate."""
     counters.throttled += 1

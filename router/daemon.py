@@ -48,7 +48,8 @@ from router.global_endpoints import GlobalEndpoints
 from router.locations import Locations
 from router.metrics import Metrics
 from router.partners import Partners
-from router.pipeline import Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Settings
 from router.scrape import StoreScrape
 from router.secrets import Secrets, SecretsError
 from router.simulator import logs, sqs

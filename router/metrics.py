@@ -39,9 +39,9 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
         rows: list[tuple[str, float]] = []
@@ -62,9 +62,9 @@ class Mean:
         self.count = 0
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.count += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.count += times
+        self.total += value * times
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from router.core.event import Event, Location, compact, entry_size
 from router.errors import ValidationException
 from router.metrics import Metrics
 from router.partners import Partners
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming
 from router.sources.outcome import MALFORMED_DETAIL, Refused
 from router.world import World, iso_seconds
 

@@ -6,7 +6,7 @@ in the same transaction as the outcome. It must not know rules' states, retry po
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -87,4 +87,13 @@ class Sink(Protocol):
 
         Every wait on the outside world inside has its own deadline. A sink that returns at once must still be `async`.
         """
+        ...
+
+
+@runtime_checkable
+class DepositSink(Sink, Protocol):
+    """A sink into an inbox of this hub, whose store is the pipeline's."""
+
+    def deposit(self, attempts: Sequence[Attempt], batch: Batch) -> list[Outcome]:
+        """As `send`, at once: what is delivered is in `batch`, and nothing of the others is."""
         ...

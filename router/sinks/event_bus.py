@@ -16,7 +16,7 @@ from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
 from router.core.policy import Principal
 from router.lanes import LaneName
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch

@@ -43,23 +43,20 @@ class InboxSink:
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         batch = Batch()
+        outcomes = self.deposit(attempts, batch)
+        if _DELIVERED in outcomes:
+            outcomes[outcomes.index(_DELIVERED)] = Delivered(batch)
+        return outcomes
+
+    def deposit(self, attempts: Sequence[Attempt], batch: Batch) -> list[Outcome]:
+        """See `sinks.base.DepositSink`."""
         drafts = [self._draft(attempt) for attempt in attempts]
-        deposited = iter(
-            self._inboxes.deposit_many(
-                batch, attempts[0].target.arn, [draft for draft in drafts if isinstance(draft, Draft)]
-            )
-        )
+        good = [draft for draft in drafts if isinstance(draft, Draft)]
+        deposited = iter(self._inboxes.deposit_many(batch, attempts[0].target.arn, good) if good else ())
         outcomes: list[Outcome] = []
-        effects: Batch | None = batch
         for draft in drafts:
             outcome = draft if isinstance(draft, Rejected) else next(deposited)
-            if not isinstance(outcome, Stored):
-                outcomes.append(outcome)
-            elif effects is not None:
-                outcomes.append(Delivered(effects))
-                effects = None
-            else:
-                outcomes.append(_DELIVERED)
+            outcomes.append(_DELIVERED if isinstance(outcome, Stored) else outcome)
         return outcomes
 
     def _draft(self, attempt: Attempt) -> Draft | Rejected:

@@ -21,7 +21,8 @@ from router.core.policy import Decision, Principal
 from router.core.ruletable import MalformedDetail, RuleTable
 from router.errors import AccessDeniedException, ValidationException
 from router.metrics import Metrics
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming
 from router.sources.outcome import MALFORMED_DETAIL, Refused, Taken, Withheld
 from router.world import World, iso_seconds
 

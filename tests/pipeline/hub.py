@@ -27,7 +27,8 @@ from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
 from router.lanes import DeadLetter, Lane
 from router.metrics import Metrics, SinkCounters
-from router.pipeline import Incoming, Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Incoming, Settings
 from router.simulator.inboxes import Inboxes
 from router.simulator.profiles import Profiles
 from router.simulator.records import Message

@@ -10,7 +10,7 @@ from router import archive_rows
 from router.catalog.archives import managed_pattern
 from router.core.event import Event
 from router.errors import ResourceNotFoundException
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch, StoreError, StoreFull, Table
 from tests.pipeline.hub import (

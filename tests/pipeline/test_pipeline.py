@@ -8,7 +8,7 @@ import pytest
 
 from router.core.ruletable import RuleTable
 from router.core.ruletable_lookup import TooManySteps
-from router.pipeline import Settings
+from router.planning import Settings
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
 from router.store.base import Batch, StoreError, StoreFull, Table

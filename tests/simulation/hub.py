@@ -23,7 +23,8 @@ from router.connections import Connections
 from router.core.pace import PaceSettings, Probing
 from router.dead_letters import DeadLetters
 from router.metrics import Metrics
-from router.pipeline import Incoming, Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Incoming, Settings
 from router.secrets import Secrets
 from router.simulator.inboxes import Inboxes
 from router.sinks.api_destination import ApiDestinationSink

@@ -19,7 +19,8 @@ from router.catalog.state import Changes
 from router.core import pace, retry
 from router.core.event import Event, envelope
 from router.lanes import DeadLetter, Delivery, Lane, Lanes, Progress
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome
 from router.sinks.event_bus import EventBusSink
 from router.store.base import Batch, StoreError, Table

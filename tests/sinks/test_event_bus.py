@@ -9,7 +9,7 @@ from router.catalog.model import Bus, Target
 from router.core.event import Location, hop_id
 from router.core.hops import Hops
 from router.lanes import LaneName
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sinks.event_bus import EventBusSink
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
