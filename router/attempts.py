@@ -14,7 +14,7 @@ from router.core.event import envelope
 from router.core.transform import InvalidInput
 from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, origin_of
 from router.metrics import Metrics
-from router.sinks.base import Attempt, Outcome, Rejected, Retryable, Sink
+from router.sinks.base import Accepted, Attempt, Outcome, Rejected, Retryable, Sink
 from router.world import World
 
 NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
@@ -55,14 +55,13 @@ class Attempts:
         counters = self._metrics.sink(*origin_of(name), sink.kind)
         attempt_counts.begun(self._metrics, lane, deliveries, counters, now_ms=self._world.now_ms())
         for delivery in deliveries:
-            made = self.attempt(lane, target, delivery)
+            made = self.attempt(lane, target, delivery.accepted)
             attempts.append(made if isinstance(made, Attempt) else None)
             outcomes.append(NOT_SENT if isinstance(made, Attempt) else made)
         return target, attempts, outcomes
 
-    def attempt(self, lane: Lane, target: RoutedTarget, delivery: Delivery) -> Attempt | Outcome:
+    def attempt(self, lane: Lane, target: RoutedTarget, accepted: Accepted) -> Attempt | Outcome:
         """What is sent, or, where the target's input cannot be made, what that comes to."""
-        accepted = delivery.accepted
         try:
             made = payload(target, accepted.event, ingested_ms=accepted.ingested_ms)
         except (InvalidInput, msgspec.DecodeError) as error:
@@ -76,5 +75,5 @@ class Attempts:
 
     def untried(self, lane: Lane, target: RoutedTarget | None, delivery: Delivery) -> bytes:
         """What the target would have got; the event where that cannot be made."""
-        made = self.attempt(lane, target, delivery) if target is not None else None
+        made = self.attempt(lane, target, delivery.accepted) if target is not None else None
         return made.payload if isinstance(made, Attempt) else envelope(delivery.accepted.event)

@@ -280,7 +280,10 @@ class _Parts:
             trace=self._trace,
         )
         event_bus = EventBusSink(
-            find_bus=self.catalog.bus, allowed=self._may_hop, plan=lambda *args: self.pipeline.plan(*args), world=world
+            find_bus=self.catalog.bus,
+            allowed=self._may_hop,
+            plan=lambda *args: self.pipeline.planner.plan(*args),
+            world=world,
         )
         self._profiles = Profiles(hub.profiles, world=world, metrics=metrics)
         real: list[Sink] = [SqsSink(endpoints), SnsSink(endpoints), LogsSink(endpoints), LambdaSink(endpoints)]

@@ -18,6 +18,7 @@ Nothing here knows sinks, outcomes or retry policies; `pipeline` decides, lanes 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -387,6 +388,7 @@ def encoded(body: Accepted | DeadLetterMessage) -> bytes:
     return _encode(body)
 
 
+@lru_cache(maxsize=65_536)
 def origin_of(name: LaneName) -> tuple[Location, str]:
     """Location and bus of the sending rule; for a lane of dead letters, where the queue is, and no bus."""
     if name.rule_arn == DEAD_LETTER_QUEUE:

@@ -151,10 +151,10 @@ class PutCounters:
         self.seconds.observe(seconds)
         self.size_bytes.observe(size_bytes)
 
-    def took(self, refused: Sequence[str | None]) -> None:
-        """The entries of a request that is answered `ok`: for each the code that it was refused with, if it was."""
-        self.entries += len(refused)
-        self.entries_failed += sum(code is not None for code in refused)
+    def took(self, entries: int, refused: Sequence[str]) -> None:
+        """The entries of a request that is answered `ok`, and the codes of those that were refused."""
+        self.entries += entries
+        self.entries_failed += len(refused)
         self.throttled += "ThrottlingException" in refused
 
 

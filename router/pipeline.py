@@ -1,8 +1,8 @@
 """THE DATA PATH: accept → deliver → settle, and recover.
 
     accept    match each event and put it into ONE batch with the deliveries that follow from it (`planning`); answer
-              once that batch is on disk. What matches nothing is counted and not stored; what goes into an inbox of this
-              hub, with nothing in its way, is in it with that batch.
+              once that batch is on disk. What matches nothing is counted and not stored; what goes into an inbox of
+              this hub, with nothing in its way, is in it with that batch.
     deliver   a lane's next deliveries, transformed, go to their sink as one batch; the sink says what became of each.
     settle    what became of them is written: done, parked until the next attempt, or given up as dead letters. Only
               then is anything done that follows from it.
@@ -139,12 +139,15 @@ class Pipeline:
         lane.limits = self._pacing.limits_of(target.target.arn)
         return self._sinks.pick(target.kind, target.target.arn, lane.name.rule_arn)
 
-    def _open_inbox(self, lane: Lane) -> DepositSink | None:
+    def _open_inbox(self, lane: Lane, target: RoutedTarget) -> DepositSink | None:
         """The sink of a lane into an inbox, where nothing waits in it, holds it up or stands around the sink."""
         if lane.ready or lane.more or lane.workers or lane.failing is not None or self._stopping:
             return None
-        sink = self._sink(lane)
-        return sink if lane.limits.rate_per_s is None and isinstance(sink, DepositSink) else None
+        lane.kind = target.kind
+        lane.limits = self._pacing.limits_of(target.target.arn)
+        if lane.limits.rate_per_s is not None:
+            return None
+        return self._sinks.inbox(target.kind, target.target.arn, target.rule_arn)
 
     def parked(self) -> dict[Origin, int]:
         """How many deliveries wait on disk for their next attempt, by where they come from and go to."""
@@ -210,7 +213,8 @@ class Pipeline:
     async def _give_up(self, lane: Lane, deliveries: list[Delivery]) -> None:
         """Settle deliveries without an attempt."""
         target = self._attempts.target(lane)
-        tried = [(one, None, aged_out(one, lane.failing, self._attempts.untried(lane, target, one))) for one in deliveries]
+        untried = self._attempts.untried
+        tried = [(one, None, aged_out(one, lane.failing, untried(lane, target, one))) for one in deliveries]
         await self._settle(lane, target, lane.kind, tried, took_ms=0)
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
 
@@ -370,4 +374,3 @@ class Pipeline:
         while self.in_flight or self._accepting:
             self._finished = anyio.Event()
             await self._finished.wait()
-

@@ -71,7 +71,7 @@ class _Line:
         self.target = target
         self.sink = sink
         self.key_head = lane.id + key64(now_ms)
-        self.at_once: list[Delivery] = []
+        self.at_once: list[tuple[Accepted, bytes]] = []
         self.offered: list[Delivery] = []
 
 
@@ -101,7 +101,7 @@ class Planner:
         catalog: Catalog,
         lanes: Lanes,
         attempts: Attempts,
-        inbox_of: Callable[[Lane], DepositSink | None],
+        inbox_of: Callable[[Lane, RoutedTarget], DepositSink | None],
         world: World,
         metrics: Metrics,
         settings: Settings,
@@ -175,35 +175,33 @@ class Planner:
 
     def _deliveries(self, plan: _Plan, item: Incoming, rules: Sequence[RoutedRule]) -> Planned:
         """What the trace says of it. An archive has the event with its acceptance; there is no delivery to it."""
-        targets: list[RoutedTarget] = []
+        targets: Sequence[RoutedTarget] = rules[0].targets
         idle_rules: list[str] = []
         archives: dict[int, str] = {}
-        for rule in rules:
-            if rule.targets:
-                targets += rule.targets
-            elif rule.archive is not None:
-                archives[rule.archive] = rule.arn
-            else:
-                idle_rules.append(rule.arn)
-        if not targets and not archives:
-            return planned(item, item.via, idle_rules=idle_rules)
+        if len(rules) > 1 or not targets:
+            targets = [target for rule in rules for target in rule.targets]
+            for rule in rules:
+                if rule.archive is not None:
+                    archives[rule.archive] = rule.arn
+                elif not rule.targets:
+                    idle_rules.append(rule.arn)
+            if not targets and not archives:
+                return planned(item, item.via, idle_rules=idle_rules)
         number = self._store.sequences(1)
         if archives:
-            archive_rows.put(
-                plan.batch, plan.archived, archives, item.event, now_ms=plan.now_ms, sequence=number
-            )
+            archive_rows.put(plan.batch, plan.archived, archives, item.event, now_ms=plan.now_ms, sequence=number)
             if not targets:
                 return planned(item, item.via, idle_rules=idle_rules, archive_rules=tuple(archives.values()))
         accepted = Accepted(
             item.event, item.location, item.bus, item.hops, plan.now_ms, item.trace_header, parent_id=item.parent_id
         )
-        sequence, body, rows = key64(number), b"", 0
-        lanes: list[bytes] = []
+        sequence, body, rows = number.to_bytes(8, "big"), b"", 0
+        lanes = b""
         for target in targets:
             line = plan.lines.get(target) or self._line(plan, target)
-            lanes.append(line.lane.id)
+            lanes += line.lane.id
             if line.sink is not None:
-                line.at_once.append(Delivery(line.key_head + sequence, accepted, None, 0))
+                line.at_once.append((accepted, sequence))
                 continue
             body = body or encoded(accepted)
             rows += 1
@@ -217,14 +215,14 @@ class Planner:
             item,
             item.via,
             sequence=sequence,
-            lanes=b"".join(lanes),
+            lanes=lanes,
             idle_rules=idle_rules,
             archive_rules=tuple(archives.values()),
         )
 
     def _line(self, plan: _Plan, target: RoutedTarget) -> _Line:
         lane = self._lanes.lane(target.rule_arn, target.target.id, plan.batch)
-        line = plan.lines[target] = _Line(lane, target, self._inbox_of(lane), plan.now_ms)
+        line = plan.lines[target] = _Line(lane, target, self._inbox_of(lane, target), plan.now_ms)
         return line
 
     def _row(self, plan: _Plan, line: _Line, accepted: Accepted, sequence: bytes, size: int) -> Delivery:
@@ -249,23 +247,23 @@ class Planner:
         """Deposit the line's deliveries; those that cannot be are rows like all others, and have not been tried."""
         assert line.sink is not None, "only lines into an inbox deliver at once"
         batch, lane = plan.batch, line.lane
-        made = [self._attempts.attempt(lane, line.target, delivery) for delivery in line.at_once]
+        make, target = self._attempts.attempt, line.target
+        made = [make(lane, target, accepted) for accepted, _ in line.at_once]
         deposited = iter(line.sink.deposit([one for one in made if isinstance(one, Attempt)], batch))
-        tried: list[tuple[Delivery, Attempt | None, Outcome]] = []
-        told = Settled(lane.id, 0)
-        for delivery, attempt in zip(line.at_once, made, strict=True):
-            outcome = next(deposited) if isinstance(attempt, Attempt) else attempt
-            if isinstance(attempt, Attempt) and isinstance(outcome, Delivered):
-                tried.append((delivery, attempt, outcome))
-                told.took(delivery)
+        tried: list[tuple[Accepted, bytes, Attempt, Outcome]] = []
+        for (accepted, sequence), attempt in zip(line.at_once, made, strict=True):
+            if isinstance(attempt, Attempt) and isinstance(outcome := next(deposited), Delivered):
+                tried.append((accepted, sequence, attempt, outcome))
             else:
-                self._leave_for_later(plan, line, delivery)
+                self._leave_for_later(plan, line, accepted, sequence)
         if not tried:
             return
+        told = Settled(lane.id, 0, bytearray().join([sequence for _, sequence, _, _ in tried]))
         self._trace.settled(batch, plan.now_ms, told)
-        if self._bus_log is not None:
-            self._bus_log.settled(batch, plan.now_ms, lane=lane.name, target=line.target, tried=tried, told=told)
-        counters = self._metrics.sink(*origin_of(lane.name), line.target.kind)
+        if self._bus_log is not None and self._catalog.logs:
+            deliveries = [(Delivery(line.key_head + one[1], one[0], None, 0), *one[2:]) for one in tried]
+            self._bus_log.settled(batch, plan.now_ms, lane=lane.name, target=target, tried=deliveries, told=told)
+        counters = self._metrics.sink(*origin_of(lane.name), target.kind)
         count, began_ms = len(tried), plan.now_ms
         batch.then(
             lambda: attempt_counts.at_once(
@@ -273,8 +271,7 @@ class Planner:
             )
         )
 
-    def _leave_for_later(self, plan: _Plan, line: _Line, delivery: Delivery) -> None:
-        accepted, sequence = delivery.accepted, delivery.sequence
+    def _leave_for_later(self, plan: _Plan, line: _Line, accepted: Accepted, sequence: bytes) -> None:
         body = encoded(accepted)
         rows = plan.rows.get(sequence, 0) + 1
         plan.rows[sequence] = rows

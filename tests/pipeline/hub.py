@@ -165,7 +165,7 @@ class Hub:
         bus_sink = EventBusSink(
             find_bus=self.catalog.bus,
             allowed=lambda sender, bus, event, rule_arn: self.open_to_all or sender.account == bus.location.account,
-            plan=lambda incoming, batch: self.pipeline.plan(incoming, batch),
+            plan=lambda incoming, batch: self.pipeline.planner.plan(incoming, batch),
             world=world,
         )
         self.sinks = SinkTable(

@@ -55,6 +55,7 @@ REACHED = (
     "refused commit there after a crash",
     "answer lost in a crash",
     "attempt cut off by a crash",
+    "delivered with its acceptance",
     "throttled at the door",
     "malformed detail",
     "unknown bus",
