@@ -19,13 +19,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from router import limits, log
 from router.core.event import Location
 from router.core.pace import Bucket, Failing, TargetLimits
-from router.sinks.base import Accepted
+from router.sinks.base import Accepted, Attempt, Outcome
 from router.store.base import Batch, Store, Table, key32, key64, successor
 
 DEAD_LETTER_QUEUE = "dead-letter-queue"
@@ -98,6 +99,15 @@ class Delivery(msgspec.Struct, gc=False):
         return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
 
 
+class Ended(NamedTuple):
+    """A call that has come back, or the outcome of what could not be sent."""
+
+    delivery: Delivery
+    attempt: Attempt | None
+    outcome: Outcome
+    took_ms: int
+
+
 class Lane:
     """See the module's rules."""
 
@@ -105,6 +115,8 @@ class Lane:
         "bucket",
         "busy",
         "bytes",
+        "came",
+        "ended",
         "failing",
         "id",
         "kind",
@@ -137,6 +149,10 @@ class Lane:
         self.workers = 0
         self.busy = 0
         """How many of the workers have a batch in hand."""
+        self.came: asyncio.Event | None = None
+        """Where one task has all of the lane's calls: set when one of them has ended, or there is more to begin."""
+        self.ended: list[Ended] = []
+        """The calls that have ended and are not yet being settled."""
         self.parked = 0
         self.timer: asyncio.Handle | None = None
         self.timer_s = 0.0

@@ -12,7 +12,10 @@ The rules in force at accept decide where an event goes; an attempt uses the tar
 parsed here, no HTTP is spoken, and storage is a `Batch` that is committed whole.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeGuard
 
 import anyio
 import anyio.abc
@@ -26,12 +29,12 @@ from router.catalog.catalog import Catalog
 from router.catalog.routes import RoutedTarget
 from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, origin_of
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Ended, Lane, LaneName, Lanes, origin_of
 from router.metrics import LetterCounters, Metrics, Origin, SinkCounters
 from router.pacing import Pacing
 from router.planning import Incoming, Planner, Settings
 from router.retries import AgedOut, Retries, aged_out, over, retry_policy
-from router.sinks.base import Attempt, Delivered, DepositSink, Outcome, Retryable, Sink
+from router.sinks.base import Attempt, CallSink, Delivered, DepositSink, Outcome, Retryable, Sink
 from router.sinks.table import SinkTable
 from router.sources.outcome import STORE_FAILED, THROTTLED, Refused, Taken
 from router.store.base import Batch, Store, StoreError, StoreFull, Table, commit
@@ -120,6 +123,13 @@ class Pipeline:
         if self._tasks is None or self._stopping or not (lane.ready or lane.more) or self.lanes.resting(lane):
             return
         sink = self._sink(lane)
+        if lane.came is not None:
+            lane.came.set()
+            return
+        if sink is not None and not lane.workers and self._streams(sink, lane):
+            lane.workers, lane.came = 1, asyncio.Event()
+            self._tasks.start_soon(self._stream, lane, lane.came)
+            return
         batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
         wanted = min(self._pacing.calls(lane, sink) if sink else lane.busy + 1, lane.busy + batches)
         while lane.workers < wanted:
@@ -167,10 +177,12 @@ class Pipeline:
         try:
             while not self._stopping and not self.lanes.resting(lane):
                 sink = self._sink(lane)
+                if sink is not None and lane.workers == 1 and self._streams(sink, lane):
+                    break
                 if sink is not None and lane.workers > self._pacing.calls(lane, sink):
                     return
                 aged = self._aged(lane, sink)
-                deliveries = aged or self._next(lane, sink)
+                deliveries = aged or self._next(lane, sink, sink.batch_max if sink else 100)
                 if not deliveries:
                     return
                 self.in_flight += len(deliveries)
@@ -191,12 +203,13 @@ class Pipeline:
                     self._finished.set()
         finally:
             lane.workers -= 1
+        self._wake(lane)
 
-    def _next(self, lane: Lane, sink: Sink | None) -> list[Delivery]:
+    def _next(self, lane: Lane, sink: Sink | None, count: int) -> list[Delivery]:
         """The next batch, as far as the target's rate lets it go."""
         if sink is None:
-            return self.lanes.take(lane, 100)
-        allowed = self._pacing.turns(lane, sink.batch_max)
+            return self.lanes.take(lane, count)
+        allowed = self._pacing.turns(lane, count)
         if not allowed and (lane.ready or lane.more):
             attempt_counts.throttled(self._metrics, lane, self._metrics.sink(*origin_of(lane.name), sink.kind))
         deliveries = self.lanes.take(lane, allowed, only=self._pacing.probed(lane)) if allowed else []
@@ -215,7 +228,7 @@ class Pipeline:
         target = self._attempts.target(lane)
         untried = self._attempts.untried
         tried = [(one, None, aged_out(one, lane.failing, untried(lane, target, one))) for one in deliveries]
-        await self._settle(lane, target, lane.kind, tried, took_ms=0)
+        await self._settle(lane, target, lane.kind, {0: tried})
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
 
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
@@ -234,23 +247,116 @@ class Pipeline:
             lane,
             target,
             sink.kind if sink else "removed",
-            list(zip(deliveries, attempts, outcomes, strict=True)),
-            took_ms=round((self._world.monotonic() - started) * 1000),
+            {self._took_ms(started): list(zip(deliveries, attempts, outcomes, strict=True))},
         )
+
+    def _took_ms(self, started: float) -> int:
+        return round((self._world.monotonic() - started) * 1000)
+
+    # deliver, where one task has all of a lane's calls
+
+    def _streams(self, sink: Sink, lane: Lane) -> TypeGuard[CallSink]:
+        """Whether calls are begun one by one, each as soon as there is a turn for it; what is probed has one call."""
+        return hasattr(sink, "begin") and not self._pacing.probed(lane)
+
+    async def _stream(self, lane: Lane, came: asyncio.Event) -> None:
+        """As `_work`, for all calls of a lane in one task: what has ended meanwhile is settled together, and a call
+        keeps its place until its outcome is on disk."""
+        try:
+            while self._fill(lane):
+                if not lane.ended:
+                    came.clear()
+                    await came.wait()  # a sink's calls have deadlines; one that it never tells of is its bug
+                if lane.ended:
+                    ended, lane.ended = lane.ended, []
+                    await self._settle_calls(lane, ended)
+        finally:
+            lane.workers, lane.came = 0, None
+        self._wake(lane)  # where the lane has to go on by `_work`
+
+    def _fill(self, lane: Lane) -> bool:
+        """Begin as many calls as there are deliveries and turns for; whether any is under way."""
+        while not self._stopping and not self.lanes.resting(lane):
+            sink = self._sink(lane)
+            if sink is None or not self._streams(sink, lane):
+                break
+            turns = self._pacing.calls(lane, sink) - lane.busy
+            deliveries = self._next(lane, sink, turns) if turns > 0 else []
+            if not deliveries:
+                break
+            self._begin_calls(lane, sink, deliveries)
+        return lane.busy > 0
+
+    def _begin_calls(self, lane: Lane, sink: CallSink, deliveries: list[Delivery]) -> None:
+        try:
+            _, attempts, outcomes = self._attempts.begin(lane, sink, deliveries)
+        except Exception:  # noqa: BLE001 - as in `_work`
+            self._bug("deliver.bug", lane)
+            self.lanes.give_back(lane, deliveries)
+            self.lanes.rest(lane, _STORE_PAUSE_S)
+            return
+        self.in_flight += len(deliveries)
+        lane.busy += len(deliveries)
+        started = self._world.monotonic()
+        for delivery, attempt, outcome in zip(deliveries, attempts, outcomes, strict=True):
+            ended = partial(self._ended, lane, delivery, attempt, started)
+            if attempt is None:
+                ended(outcome)
+            elif not self._begun(sink, attempt, ended):
+                assert self._tasks is not None, "calls begin while the pipeline runs"
+                self._tasks.start_soon(self._call, sink, attempt, ended)
+
+    def _begun(self, sink: CallSink, attempt: Attempt, ended: Callable[[Outcome], None]) -> bool:
+        try:
+            return sink.begin(attempt, ended)
+        except Exception as error:  # noqa: BLE001 - as in `_send`
+            ended(self._sink_bug(sink, attempt, error))
+            return True
+
+    async def _call(self, sink: Sink, attempt: Attempt, ended: Callable[[Outcome], None]) -> None:
+        (outcome,) = await self._send(sink, [attempt])
+        ended(outcome)
+
+    def _ended(self, lane: Lane, delivery: Delivery, attempt: Attempt | None, started: float, outcome: Outcome) -> None:
+        lane.ended.append(Ended(delivery, attempt, outcome, self._took_ms(started)))
+        if lane.came is not None:
+            lane.came.set()
+
+    async def _settle_calls(self, lane: Lane, ended: Sequence[Ended]) -> None:
+        target = self._attempts.target(lane)
+        retried = retry_policy(target).attempts_max > 0
+        groups: dict[int, list[tuple[Delivery, Attempt | None, Outcome | AgedOut]]] = {}
+        for one in ended:
+            groups.setdefault(one.took_ms, []).append(one[:3])
+            if one.attempt is not None and (lane.failing is not None or not isinstance(one.outcome, Delivered)):
+                self._pacing.called(lane, [one.outcome], retried=retried)
+        try:
+            await self._settle(lane, target, lane.kind, groups)
+        except Exception:  # noqa: BLE001 - as in `_work`
+            self._bug("deliver.bug", lane)
+            self.lanes.give_back(lane, [one.delivery for one in ended])
+            await anyio.sleep(_STORE_PAUSE_S)
+        finally:
+            lane.busy -= len(ended)
+            self.in_flight -= len(ended)
+            self._finished.set()
 
     async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
         try:
             outcomes = await sink.send(attempts)
         except Exception as error:  # noqa: BLE001 - a sink's bug must not end its lane: it is loud, counted and retried
-            self._metrics.sink_bugs += 1
-            log.exception("sink.bug", sink=sink.kind, rule=attempts[0].rule_arn, target=attempts[0].target.id)
-            return [Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")] * len(attempts)
+            return [self._sink_bug(sink, attempts[0], error)] * len(attempts)
         if len(outcomes) != len(attempts):
             self._metrics.sink_bugs += 1
             text = f"sink {sink.kind} gave {len(outcomes)} outcomes for {len(attempts)} attempts"
             log.warning("sink.bug", rule=attempts[0].rule_arn, target=attempts[0].target.id, error=text)
             return [Retryable("INTERNAL_ERROR", text)] * len(attempts)
         return outcomes
+
+    def _sink_bug(self, sink: Sink, attempt: Attempt, error: Exception) -> Outcome:
+        self._metrics.sink_bugs += 1
+        log.exception("sink.bug", sink=sink.kind, rule=attempt.rule_arn, target=attempt.target.id)
+        return Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")
 
     def _bug(self, event: str, lane: Lane) -> None:
         self._metrics.sink_bugs += 1
@@ -263,13 +369,43 @@ class Pipeline:
         lane: Lane,
         target: RoutedTarget | None,
         kind: str,
+        tried_by_ms: Mapping[int, Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]]],
+    ) -> None:
+        """Write what became of the deliveries, by how long their calls took, as soon as the store can. Where all that
+        follows from it is written with it (`effects`), nothing happened when the store fails: then they stay as they
+        were and are tried again."""
+        batch = Batch(essential=True)
+        for took_ms, tried in tried_by_ms.items():
+            self._put_outcomes(batch, lane, target, kind, tried, took_ms=took_ms)
+        outcomes = [outcome for tried in tried_by_ms.values() for _, _, outcome in tried]
+        local = any(isinstance(outcome, Delivered) and outcome.effects is not None for outcome in outcomes)
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._commit(batch)
+            except StoreError as error:
+                log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
+            else:
+                return
+            if local or self._stopping:
+                self.lanes.give_back(lane, [one[0] for tried in tried_by_ms.values() for one in tried])
+            if self._stopping:
+                return
+            await anyio.sleep(_STORE_PAUSE_S)
+            if local:
+                return
+
+    def _put_outcomes(
+        self,
+        batch: Batch,
+        lane: Lane,
+        target: RoutedTarget | None,
+        kind: str,
         tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
         *,
         took_ms: int,
     ) -> None:
-        """Write what became of the deliveries, as soon as the store can. Where all that follows from it is written with
-        it (`effects`), nothing happened when the store fails: then they stay as they were and are tried again."""
-        batch = Batch(essential=True)
+        """Put what became of deliveries, and what follows from it, into the batch that settles them."""
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
         traced = Settled(lane.id, took_ms)
@@ -303,22 +439,6 @@ class Pipeline:
         if self._bus_log is not None:
             self._bus_log.settled(batch, now_ms, lane=lane.name, target=target, tried=tried, told=traced)
         batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
-        local = any(isinstance(outcome, Delivered) and outcome.effects is not None for _, _, outcome in tried)
-        while True:
-            try:
-                with anyio.CancelScope(shield=True):
-                    await self._commit(batch)
-            except StoreError as error:
-                log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
-            else:
-                return
-            if local or self._stopping:
-                self.lanes.give_back(lane, [delivery for delivery, _, _ in tried])
-            if self._stopping:
-                return
-            await anyio.sleep(_STORE_PAUSE_S)
-            if local:
-                return
 
     def _settled(
         self,

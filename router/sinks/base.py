@@ -5,7 +5,7 @@ limit, which AWS delays too), never touches the store: what must be written goes
 in the same transaction as the outcome. It must not know rules' states, retry policies or dead-letter queues.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -87,6 +87,16 @@ class Sink(Protocol):
 
         Every wait on the outside world inside has its own deadline. A sink that returns at once must still be `async`.
         """
+        ...
+
+
+class CallSink(Sink, Protocol):
+    """A sink of one call a delivery that can begin it without being waited for."""
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        """Begin the attempt's call and return True: `done` is then called once with its outcome, later, on the event
+        loop, never from within. False: nothing was begun, it cannot go without waiting (a token to get, a turn under
+        the destination's rate limit, …); `send` is the way."""
         ...
 
 
