@@ -104,6 +104,10 @@ class FaultySink:
         throttles = [(index, one.bucket(arn, now_s)) for index, one in enumerate(around)]
         self._buckets = [(index, bucket) for index, bucket in throttles if bucket is not None]
 
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        """Never: whether a call is delayed is decided when it is sent."""
+        return False
+
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         now_s = self._world.monotonic()
         whole = self._decided(len(attempts), now_s)
