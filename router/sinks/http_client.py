@@ -27,6 +27,7 @@ from router.sinks.http_messages import (
     Request,
     Response,
     head_of,
+    lines,
 )
 from router.sinks.http_pool import Done, Pool, Started
 
@@ -46,6 +47,7 @@ __all__ = [
     "Started",
     "UnusableCertificates",
     "head_of",
+    "lines",
     "trusting",
 ]
 

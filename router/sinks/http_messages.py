@@ -83,29 +83,38 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         return f"<head of a request to {self.origin.host}>"
 
-    def request(self, body: bytes, *, timeout_s: float, body_bytes_max: int = RESPONSE_BYTES_MAX) -> Request:
+    def request(
+        self, body: bytes, *, timeout_s: float, body_bytes_max: int = RESPONSE_BYTES_MAX, more: bytes = b""
+    ) -> Request:
+        """`more` are header `lines` of this request alone."""
         if body or self.method not in _WITHOUT_BODY:
-            data = b"%bContent-Length: %d\r\n\r\n%b" % (self.start, len(body), body)
+            data = b"%b%bContent-Length: %d\r\n\r\n%b" % (self.start, more, len(body), body)
         else:
-            data = self.start + b"\r\n"
+            data = self.start + more + b"\r\n"
         return Request(self.origin, data, timeout_s, self.method == "HEAD", body_bytes_max)
 
 
 def head_of(method: str, url: str, headers: Mapping[str, str]) -> Head:
     """The head of a request with exactly these headers, and Host where it is not among them. Raises HttpFault."""
     origin, host, target = split(url)
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
     names = {name.lower() for name in headers}
-    if "host" not in names:
-        lines.append(f"Host: {host}\r\n")
     if len(names) != len(headers) or "transfer-encoding" in names or not _TOKEN.fullmatch(method):
         raise HttpFault("invalid", _INVALID)
+    start = f"{method} {target} HTTP/1.1\r\n".encode()
+    if "host" not in names:
+        start += f"Host: {host}\r\n".encode()
+    own = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+    return Head(origin, start + lines(own), method)
+
+
+def lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as they are sent. Raises HttpFault."""
+    made = []
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise HttpFault("invalid", _INVALID)
-        if name.lower() != "content-length":
-            lines.append(f"{name}: {value}\r\n")
-    return Head(origin, "".join(lines).encode(), method)
+        made.append(f"{name}: {value}\r\n")
+    return "".join(made).encode()
 
 
 def split(url: str) -> tuple[Origin, str, str]:

@@ -11,9 +11,14 @@ from router import limits
 from router.catalog.connections import Connection, Update
 from router.catalog.model import Target
 from router.catalog.target_parameters import HttpParameters
+from router.config import Endpoint, Keys
 from router.sinks.base import Attempt, CallSink, Delivered, Outcome, Rejected, Retryable
+from router.sinks.endpoints import Endpoints
+from router.sinks.http_client import HttpClient
+from router.sinks.lambda_ import LambdaSink
+from router.world import RealWorld
 from tests.connections import Parts, parts_of
-from tests.sinks.fakes import HERE, always, attempt, hang, reset, serving
+from tests.sinks.fakes import HERE, always, attempt, endpoints_at, hang, reset, serving
 from tests.sinks.test_api_destination import (
     API_KEY,
     ARN,
@@ -25,6 +30,7 @@ from tests.sinks.test_api_destination import (
     target,
     with_parameters,
 )
+from tests.sinks.test_lambda import FUNCTION
 from tests.test_tokens import Clock, Login, connected
 
 
@@ -237,3 +243,47 @@ async def test_token_is_fetched_by_send_and_used_by_begin_until_it_is_refused() 
         assert await sink.send([one]) == [Delivered()]
         assert await begun(sink, one) == Delivered()
     assert login.count == 3
+
+
+# functions
+
+
+class Still(RealWorld):
+    """A wall clock that stands, so that signatures can be compared."""
+
+    def now_ms(self) -> int:
+        return 1_795_428_000_000
+
+
+@pytest.mark.parametrize("status", [202, 404, 429, 500])
+async def test_function_that_is_called_at_once_gets_and_says_what_it_would(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RealWorld, "now_ms", Still.now_ms)
+    one = attempt(FUNCTION, trace_header="Root=1-2-3")
+    async with serving(always(status, '{"message":"m"}')) as server, endpoints_at(server.url, "lambda") as endpoints:
+        sink = LambdaSink(endpoints)
+        assert [await begun(sink, one)] == await sink.send([one])
+        first, second = server.requests
+    assert first == second
+
+
+async def test_fault_of_a_function_called_at_once_is_its_outcome() -> None:
+    async with serving(reset) as server, endpoints_at(server.url, "lambda") as endpoints:
+        outcome = await begun(LambdaSink(endpoints), attempt(FUNCTION))
+    assert isinstance(outcome, Retryable)
+    assert outcome.code == "CONNECTION_FAILURE"
+
+
+async def test_key_that_is_no_header_value_is_sent_nowhere() -> None:
+    keys = Keys(access_key_id="a\r\nX-Evil: 1", secret_access_key="b")
+    client = HttpClient()
+    async with serving(always(202)) as server:
+        endpoint = Endpoint(service="lambda", url=server.url, credentials=keys)
+        sink = LambdaSink(Endpoints([endpoint], client=client, world=RealWorld()))
+        assert await begun(sink, attempt(FUNCTION)) is None
+        [outcome] = await sink.send([attempt(FUNCTION)])
+        assert isinstance(outcome, Rejected)
+        assert outcome.code == "INVALID_PARAMETER"
+        assert server.requests == []
+        await client.close()
