@@ -63,13 +63,14 @@ def ended(
     tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
     counters: SinkCounters,
     *,
+    kind: str,
     settled: int,
     now_ms: int,
 ) -> None:
     """The outcomes of attempts are durable; `settled` of the deliveries are delivered or given up."""
     rule = RuleCounters() if lane.name.rule_arn == DEAD_LETTER_QUEUE else metrics.rule(lane.name.rule_arn)
     delivered = rejected = hops_refused = aged = 0
-    attempted, timed = lane.kind != "removed", lane.kind not in (_HOP, "removed")
+    attempted, timed = kind != "removed", kind not in (_HOP, "removed")
     for delivery, _, outcome in tried:
         if isinstance(outcome, AgedOut):
             aged += 1
@@ -93,7 +94,7 @@ def ended(
     counters.retryable += made - delivered - rejected
     rule.attempts += made if attempted else 0
     rule.delivered += delivered
-    rule.hops += delivered if lane.kind == _HOP else 0
+    rule.hops += delivered if kind == _HOP else 0
     rule.hops_refused += hops_refused
     rule.dead_letters += settled - delivered
     if lane.name.rule_arn != DEAD_LETTER_QUEUE:

@@ -99,13 +99,22 @@ class Delivery(msgspec.Struct, gc=False):
         return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
 
 
+class Made(NamedTuple):
+    """What attempts have in common: the kind of sink that made them, how long they took, and, where they failed, when
+    that was: what follows is counted from there, however long their outcomes wait to be written."""
+
+    kind: str
+    took_ms: int
+    failed_ms: int | None = None
+
+
 class Ended(NamedTuple):
     """A call that has come back, or the outcome of what could not be sent."""
 
     delivery: Delivery
     attempt: Attempt | None
     outcome: Outcome
-    took_ms: int
+    made: Made
 
 
 class Lane:

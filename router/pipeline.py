@@ -29,7 +29,7 @@ from router.catalog.catalog import Catalog
 from router.catalog.routes import RoutedTarget
 from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Ended, Lane, LaneName, Lanes, origin_of
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Ended, Lane, LaneName, Lanes, Made, origin_of
 from router.metrics import LetterCounters, Metrics, Origin, SinkCounters
 from router.pacing import Pacing
 from router.planning import Incoming, Planner, Settings
@@ -42,6 +42,7 @@ from router.trace import Settled, Trace, untraced
 from router.world import World
 
 _STORE_PAUSE_S = 1.0
+Tried = tuple[Delivery, Attempt | None, Outcome | AgedOut]
 
 
 class Pipeline:
@@ -228,7 +229,7 @@ class Pipeline:
         target = self._attempts.target(lane)
         untried = self._attempts.untried
         tried = [(one, None, aged_out(one, lane.failing, untried(lane, target, one))) for one in deliveries]
-        await self._settle(lane, target, lane.kind, {0: tried})
+        await self._settle(lane, target, {Made(lane.kind, 0): tried})
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
 
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
@@ -243,12 +244,8 @@ class Pipeline:
             for index, attempt in enumerate(attempts):
                 if attempt is not None:
                     outcomes[index] = next(sent)
-        await self._settle(
-            lane,
-            target,
-            sink.kind if sink else "removed",
-            {self._took_ms(started): list(zip(deliveries, attempts, outcomes, strict=True))},
-        )
+        made = Made(sink.kind if sink else "removed", self._took_ms(started))
+        await self._settle(lane, target, {made: list(zip(deliveries, attempts, outcomes, strict=True))})
 
     def _took_ms(self, started: float) -> int:
         return round((self._world.monotonic() - started) * 1000)
@@ -299,7 +296,7 @@ class Pipeline:
         lane.busy += len(deliveries)
         started = self._world.monotonic()
         for delivery, attempt, outcome in zip(deliveries, attempts, outcomes, strict=True):
-            ended = partial(self._ended, lane, delivery, attempt, started)
+            ended = partial(self._ended, lane, delivery, attempt, sink.kind, started)
             if attempt is None:
                 ended(outcome)
             elif not self._begun(sink, attempt, ended):
@@ -317,29 +314,48 @@ class Pipeline:
         (outcome,) = await self._send(sink, [attempt])
         ended(outcome)
 
-    def _ended(self, lane: Lane, delivery: Delivery, attempt: Attempt | None, started: float, outcome: Outcome) -> None:
-        lane.ended.append(Ended(delivery, attempt, outcome, self._took_ms(started)))
+    def _ended(
+        self, lane: Lane, delivery: Delivery, attempt: Attempt | None, kind: str, started: float, outcome: Outcome
+    ) -> None:
+        failed_ms = None if isinstance(outcome, Delivered) else self._world.now_ms()
+        lane.ended.append(Ended(delivery, attempt, outcome, Made(kind, self._took_ms(started), failed_ms)))
         if lane.came is not None:
             lane.came.set()
 
     async def _settle_calls(self, lane: Lane, ended: Sequence[Ended]) -> None:
+        """Where the store fails, the outcomes are written later, and the lane's other calls go on meanwhile."""
         target = self._attempts.target(lane)
         retried = retry_policy(target).attempts_max > 0
-        groups: dict[int, list[tuple[Delivery, Attempt | None, Outcome | AgedOut]]] = {}
+        tried: dict[Made, list[Tried]] = {}
         for one in ended:
-            groups.setdefault(one.took_ms, []).append(one[:3])
+            tried.setdefault(one.made, []).append(one[:3])
             if one.attempt is not None and (lane.failing is not None or not isinstance(one.outcome, Delivered)):
                 self._pacing.called(lane, [one.outcome], retried=retried)
         try:
-            await self._settle(lane, target, lane.kind, groups)
+            batch = self._outcomes(lane, target, tried)
         except Exception:  # noqa: BLE001 - as in `_work`
             self._bug("deliver.bug", lane)
             self.lanes.give_back(lane, [one.delivery for one in ended])
-            await anyio.sleep(_STORE_PAUSE_S)
-        finally:
-            lane.busy -= len(ended)
-            self.in_flight -= len(ended)
-            self._finished.set()
+            self.lanes.rest(lane, _STORE_PAUSE_S)
+        else:
+            if not await self._written(lane, batch):
+                assert self._tasks is not None, "calls end while the pipeline runs"
+                self._tasks.start_soon(self._settle_later, lane, batch, ended)
+                return
+        self._free(lane, len(ended))
+
+    async def _settle_later(self, lane: Lane, batch: Batch, ended: Sequence[Ended]) -> None:
+        local = any(_is_local(one.outcome) for one in ended)
+        await self._write_again(lane, batch, [one.delivery for one in ended], local=local)
+        self._free(lane, len(ended))
+        if lane.came is not None:
+            lane.came.set()
+
+    def _free(self, lane: Lane, count: int) -> None:
+        """So many calls are settled, and give up their places."""
+        lane.busy -= count
+        self.in_flight -= count
+        self._finished.set()
 
     async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
         try:
@@ -364,52 +380,49 @@ class Pipeline:
 
     # settle
 
-    async def _settle(
-        self,
-        lane: Lane,
-        target: RoutedTarget | None,
-        kind: str,
-        tried_by_ms: Mapping[int, Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]]],
-    ) -> None:
-        """Write what became of the deliveries, by how long their calls took, as soon as the store can. Where all that
-        follows from it is written with it (`effects`), nothing happened when the store fails: then they stay as they
-        were and are tried again."""
-        batch = Batch(essential=True)
-        for took_ms, tried in tried_by_ms.items():
-            self._put_outcomes(batch, lane, target, kind, tried, took_ms=took_ms)
-        outcomes = [outcome for tried in tried_by_ms.values() for _, _, outcome in tried]
-        local = any(isinstance(outcome, Delivered) and outcome.effects is not None for outcome in outcomes)
+    async def _settle(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> None:
+        """Write what became of the deliveries as soon as the store can."""
+        batch = self._outcomes(lane, target, tried)
+        if not await self._written(lane, batch):
+            all_of_them = [one for some in tried.values() for one in some]
+            local = any(_is_local(outcome) for _, _, outcome in all_of_them)
+            await self._write_again(lane, batch, [one[0] for one in all_of_them], local=local)
+
+    async def _written(self, lane: Lane, batch: Batch) -> bool:
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._commit(batch)
+        except StoreError as error:
+            log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
+            return False
+        return True
+
+    async def _write_again(self, lane: Lane, batch: Batch, deliveries: Sequence[Delivery], *, local: bool) -> None:
+        """The store failed: try until it can. Where all that follows from the outcomes is written with them (`local`),
+        nothing happened: then the deliveries stay as they were and are tried again."""
         while True:
-            try:
-                with anyio.CancelScope(shield=True):
-                    await self._commit(batch)
-            except StoreError as error:
-                log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
-            else:
-                return
             if local or self._stopping:
-                self.lanes.give_back(lane, [one[0] for tried in tried_by_ms.values() for one in tried])
+                self.lanes.give_back(lane, deliveries)
             if self._stopping:
                 return
             await anyio.sleep(_STORE_PAUSE_S)
-            if local:
+            if local or await self._written(lane, batch):
                 return
 
+    def _outcomes(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> Batch:
+        """What became of deliveries, and what follows from it."""
+        batch = Batch(essential=True)
+        for made, some in tried.items():
+            self._put_outcomes(batch, lane, target, made, some)
+        return batch
+
     def _put_outcomes(
-        self,
-        batch: Batch,
-        lane: Lane,
-        target: RoutedTarget | None,
-        kind: str,
-        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
-        *,
-        took_ms: int,
+        self, batch: Batch, lane: Lane, target: RoutedTarget | None, made: Made, tried: Sequence[Tried]
     ) -> None:
-        """Put what became of deliveries, and what follows from it, into the batch that settles them."""
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
-        traced = Settled(lane.id, took_ms)
-        counters = self._metrics.sink(*origin_of(lane.name), kind)
+        traced = Settled(lane.id, made.took_ms)
+        counters = self._metrics.sink(*origin_of(lane.name), made.kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:
             if isinstance(outcome, Delivered):
@@ -429,7 +442,7 @@ class Pipeline:
                 batch=batch,
                 traced=traced,
                 counters=self._letter_counters(lane, delivery, counters),
-                now_ms=now_ms,
+                now_ms=made.failed_ms or now_ms,
             )
             if due_ms is None:
                 settled.append(delivery)
@@ -438,18 +451,21 @@ class Pipeline:
         self._trace.settled(batch, now_ms, traced)
         if self._bus_log is not None:
             self._bus_log.settled(batch, now_ms, lane=lane.name, target=target, tried=tried, told=traced)
-        batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
+        batch.then(lambda: self._settled(lane, made, tried, settled=settled, parked=parked, counters=counters))
 
     def _settled(
         self,
         lane: Lane,
-        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
+        made: Made,
+        tried: Sequence[Tried],
+        *,
         settled: list[Delivery],
         parked: list[tuple[Delivery, int]],
         counters: SinkCounters,
     ) -> None:
         """The outcomes are durable."""
-        attempt_counts.ended(self._metrics, lane, tried, counters, settled=len(settled), now_ms=self._world.now_ms())
+        now_ms = self._world.now_ms()
+        attempt_counts.ended(self._metrics, lane, tried, counters, kind=made.kind, settled=len(settled), now_ms=now_ms)
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
             for delivery, _, outcome in tried:
                 if isinstance(outcome, Delivered):
@@ -494,3 +510,8 @@ class Pipeline:
         while self.in_flight or self._accepting:
             self._finished = anyio.Event()
             await self._finished.wait()
+
+
+def _is_local(outcome: Outcome | AgedOut) -> bool:
+    """Whether all that follows from it is inside the hub, and written with it."""
+    return isinstance(outcome, Delivered) and outcome.effects is not None

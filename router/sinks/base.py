@@ -91,12 +91,12 @@ class Sink(Protocol):
 
 
 class CallSink(Sink, Protocol):
-    """A sink of one call a delivery that can begin it without being waited for."""
+    """A sink of one delivery a call that can go without a task to wait in."""
 
     def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
         """Begin the attempt's call and return True: `done` is then called once with its outcome, later, on the event
-        loop, never from within. False: nothing was begun, it cannot go without waiting (a token to get, a turn under
-        the destination's rate limit, …); `send` is the way."""
+        loop, never from within. False: nothing was begun, because it cannot go without waiting (for a token, for a turn
+        under the destination's rate limit) or would fail at once; `send` is the way, and says how."""
         ...
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio
 import anyio.abc
@@ -28,7 +28,7 @@ from router.planning import Incoming, Settings
 from router.secrets import Secrets
 from router.simulator.inboxes import Inboxes
 from router.sinks.api_destination import ApiDestinationSink
-from router.sinks.base import Attempt, Delivered, DepositSink, Outcome, Retryable, Sink
+from router.sinks.base import Attempt, CallSink, Delivered, DepositSink, Outcome, Retryable, Sink
 from router.sinks.event_bus import EventBusSink
 from router.sinks.http_client import Clients
 from router.sinks.inbox import inbox_sinks
@@ -141,6 +141,25 @@ class WatchedInbox(Watched):
         tries = self._ledger.called(pairs)
         self._ended(tries, [Delivered()] * len(tries))
         self._ledger.hit("delivered with its acceptance")
+
+
+class WatchedCalls(Watched):
+    """A sink whose calls are begun without being waited for, as far as they can be."""
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        if not self._world.alive:
+            return True  # nobody will hear of it
+        tries: list[Try] = []
+
+        def ended(outcome: Outcome) -> None:
+            if self._world.alive:
+                self._ended(tries, [outcome])
+                done(outcome)
+
+        if not cast("CallSink", self._sink).begin(attempt, ended):
+            return False
+        tries += self._ledger.called([self._pair(attempt)])
+        return True
 
 
 class WatchedHops(Watched):
@@ -266,7 +285,7 @@ class Process:
         functions = ScriptedSink(weathers["function"], kind="lambda", concurrency=2)
         letters = ScriptedSink(weathers["letters"], kind="sqs", concurrency=1)
         return SinkTable(
-            direct={"event_bus": hops, "api_destination": watched(destinations)},
+            direct={"event_bus": hops, "api_destination": WatchedCalls(destinations, self.ledger, self.world)},
             inboxes={kind: into_inbox(sink) for kind, sink in inbox_sinks(self.inboxes).items()}
             | {"lambda": watched(functions)},
             real={"sqs": watched(letters, letters=True)},

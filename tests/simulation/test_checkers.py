@@ -5,7 +5,7 @@ A bug is put in by replacing one function of the hub or of the simulated disk. I
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -180,15 +180,16 @@ def what_an_inbox_takes_at_once_is_delivered_again(patch: Patch) -> None:
 def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, kind: str, tried: list[Any], **more: Any) -> None:
-        apart = []
-        for delivery, attempt, outcome in tried:
-            if isinstance(outcome, Delivered) and outcome.effects is not None:
-                with suppress(StoreError):
-                    await self._store.commit(outcome.effects)
-                    outcome = Delivered()
-            apart.append((delivery, attempt, outcome))
-        await settle(self, lane, target, kind, apart, **more)
+    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
+        apart: dict[Any, list[Any]] = {}
+        for made, tried in tried_by.items():
+            for delivery, attempt, outcome in tried:
+                if isinstance(outcome, Delivered) and outcome.effects is not None:
+                    with suppress(StoreError):
+                        await self._store.commit(outcome.effects)
+                        outcome = Delivered()
+                apart.setdefault(made, []).append((delivery, attempt, outcome))
+        await settle(self, lane, target, apart)
 
     patch.setattr(Pipeline, "_settle", bad)
 
@@ -196,10 +197,10 @@ def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
 def a_delivered_event_is_a_dead_letter_too(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, kind: str, tried: list[Any], **more: Any) -> None:
-        await settle(self, lane, target, kind, tried, **more)
+    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
+        await settle(self, lane, target, tried_by)
         batch = Batch()
-        for delivery, _, outcome in tried:
+        for delivery, _, outcome in (one for tried in tried_by.values() for one in tried):
             if isinstance(outcome, Delivered) and outcome.effects is None and lane.name.target_id == "work":
                 name = lane.name
                 letter = DeadLetter(delivery.accepted, name.rule_arn, name.target_id, None, "CODE", "", 1, None, 0)
@@ -249,9 +250,9 @@ def a_change_of_the_catalog_is_not_stored(patch: Patch) -> None:
 def a_delivery_is_counted_twice(patch: Patch) -> None:
     settled = Pipeline._settled
 
-    def bad(self: Pipeline, lane: Lane, tried: list[Any], *more: Any) -> None:
-        settled(self, lane, tried, *more)
-        more[-1].delivered += any(isinstance(outcome, Delivered) for _, _, outcome in tried)
+    def bad(self: Pipeline, lane: Lane, made: Any, tried: list[Any], **more: Any) -> None:
+        settled(self, lane, made, tried, **more)
+        more["counters"].delivered += any(isinstance(outcome, Delivered) for _, _, outcome in tried)
 
     patch.setattr(Pipeline, "_settled", bad)
 
