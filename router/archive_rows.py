@@ -115,8 +115,8 @@ def put(
     if time_ms <= now_ms < time_ms + 1000:
         time_ms = now_ms
     size = archived_size(event)
-    value = key64(now_ms) + size.to_bytes(4, "big") + _encode(event)
-    tail = key64(time_ms) + key64(sequence)
+    value = now_ms.to_bytes(8, "big") + size.to_bytes(4, "big") + _encode(event)
+    tail = time_ms.to_bytes(8, "big") + sequence.to_bytes(8, "big")
     for number in archives:
         batch.put(Table.ARCHIVE, key32(number) + tail, value)
         tally = tallies.get(number)

@@ -32,6 +32,24 @@ def begun(metrics: Metrics, lane: Lane, deliveries: Iterable[Delivery], counters
             rule.retries += 1
 
 
+def at_once(metrics: Metrics, lane: Lane, count: int, counters: SinkCounters, *, took_ms: int) -> None:
+    """So many deliveries were delivered with the acceptance of their events, which took so long: all that `begun` and
+    `ended` say of them."""
+    rule = metrics.rule(lane.name.rule_arn)
+    counters.attempts += count
+    counters.delivered += count
+    rule.attempts += count
+    rule.delivered += count
+    took_s = max(0, took_ms) / 1000
+    for first_attempt_s, first_attempt_done_s, delivered_s in (
+        (counters.first_attempt_s, counters.first_attempt_done_s, counters.delivered_s),
+        (rule.first_attempt_s, rule.first_attempt_done_s, rule.delivered_s),
+    ):
+        first_attempt_s.observe(0.0, count)
+        first_attempt_done_s.observe(took_s, count)
+        delivered_s.observe(took_s, count)
+
+
 def throttled(metrics: Metrics, lane: Lane, counters: SinkCounters) -> None:
     """What a lane has ready must wait for its target's rate."""
     counters.throttled += 1
@@ -45,13 +63,14 @@ def ended(
     tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
     counters: SinkCounters,
     *,
+    kind: str,
     settled: int,
     now_ms: int,
 ) -> None:
     """The outcomes of attempts are durable; `settled` of the deliveries are delivered or given up."""
     rule = RuleCounters() if lane.name.rule_arn == DEAD_LETTER_QUEUE else metrics.rule(lane.name.rule_arn)
     delivered = rejected = hops_refused = aged = 0
-    attempted, timed = lane.kind != "removed", lane.kind not in (_HOP, "removed")
+    attempted, timed = kind != "removed", kind not in (_HOP, "removed")
     for delivery, _, outcome in tried:
         if isinstance(outcome, AgedOut):
             aged += 1
@@ -75,7 +94,7 @@ def ended(
     counters.retryable += made - delivered - rejected
     rule.attempts += made if attempted else 0
     rule.delivered += delivered
-    rule.hops += delivered if lane.kind == _HOP else 0
+    rule.hops += delivered if kind == _HOP else 0
     rule.hops_refused += hops_refused
     rule.dead_letters += settled - delivered
     if lane.name.rule_arn != DEAD_LETTER_QUEUE:

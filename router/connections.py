@@ -159,17 +159,23 @@ class Connections:
         if new.state != now.state:
             log.info("connection.state", connection=new.arn, state=new.state, reason=new.state_reason)
 
-    async def answered(self, connection: Connection, status: int) -> None:
-        """A destination took or refused credentials that are no token ("eb-target-connection-deauthorize")."""
+    def follows(self, connection: Connection, status: int) -> bool:
+        """Whether `answered` has anything to do."""
         refused = status in (401, 407)
         if refused == (connection.state == "DEAUTHORIZED") or not (refused or 200 <= status <= 299):
+            return False
+        since_s = self._world.monotonic() - self._marked.get(connection.arn, float("-inf"))
+        return since_s >= limits.CONNECTION_STATE_S_MIN
+
+    async def answered(self, connection: Connection, status: int) -> None:
+        """A destination took or refused credentials that are no token ("eb-target-connection-deauthorize")."""
+        if not self.follows(connection, status):
             return
-        now_s = self._world.monotonic()
-        if now_s - self._marked.get(connection.arn, float("-inf")) < limits.CONNECTION_STATE_S_MIN:
-            return
-        self._marked[connection.arn] = now_s
-        reason = f"A destination answered with status {status}." if refused else None
-        await self.mark(connection, "refused" if refused else "authorized", reason)
+        self._marked[connection.arn] = self._world.monotonic()
+        if status in (401, 407):
+            await self.mark(connection, "refused", f"A destination answered with status {status}.")
+        else:
+            await self.mark(connection, "authorized")
 
     def _connection(self, location: Location, name: str) -> Connection:
         found = self.things.get(Connection, location, name)

@@ -48,7 +48,8 @@ from router.global_endpoints import GlobalEndpoints
 from router.locations import Locations
 from router.metrics import Metrics
 from router.partners import Partners
-from router.pipeline import Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Settings
 from router.scrape import StoreScrape
 from router.secrets import Secrets, SecretsError
 from router.simulator import logs, sqs
@@ -279,7 +280,10 @@ class _Parts:
             trace=self._trace,
         )
         event_bus = EventBusSink(
-            find_bus=self.catalog.bus, allowed=self._may_hop, plan=lambda *args: self.pipeline.plan(*args), world=world
+            find_bus=self.catalog.bus,
+            allowed=self._may_hop,
+            plan=lambda *args: self.pipeline.planner.plan(*args),
+            world=world,
         )
         self._profiles = Profiles(hub.profiles, world=world, metrics=metrics)
         real: list[Sink] = [SqsSink(endpoints), SnsSink(endpoints), LogsSink(endpoints), LambdaSink(endpoints)]

@@ -18,13 +18,15 @@ Nothing here knows sinks, outcomes or retry policies; `pipeline` decides, lanes 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
 from router import limits, log
 from router.core.event import Location
 from router.core.pace import Bucket, Failing, TargetLimits
-from router.sinks.base import Accepted
+from router.sinks.base import Accepted, Attempt, Outcome
 from router.store.base import Batch, Store, Table, key32, key64, successor
 
 DEAD_LETTER_QUEUE = "dead-letter-queue"
@@ -97,6 +99,24 @@ class Delivery(msgspec.Struct, gc=False):
         return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
 
 
+class Made(NamedTuple):
+    """What attempts have in common: the kind of sink that made them, how long they took, and, where they failed, when
+    that was: what follows is counted from there, however long their outcomes wait to be written."""
+
+    kind: str
+    took_ms: int
+    failed_ms: int | None = None
+
+
+class Ended(NamedTuple):
+    """A call that has come back, or the outcome of what could not be sent."""
+
+    delivery: Delivery
+    attempt: Attempt | None
+    outcome: Outcome
+    made: Made
+
+
 class Lane:
     """See the module's rules."""
 
@@ -104,6 +124,8 @@ class Lane:
         "bucket",
         "busy",
         "bytes",
+        "came",
+        "ended",
         "failing",
         "id",
         "kind",
@@ -136,6 +158,10 @@ class Lane:
         self.workers = 0
         self.busy = 0
         """How many of the workers have a batch in hand."""
+        self.came: asyncio.Event | None = None
+        """Where one task has all of the lane's calls: set when one of them has ended, or there is more to begin."""
+        self.ended: list[Ended] = []
+        """The calls that have ended and are not yet being settled."""
         self.parked = 0
         self.timer: asyncio.Handle | None = None
         self.timer_s = 0.0
@@ -387,6 +413,7 @@ def encoded(body: Accepted | DeadLetterMessage) -> bytes:
     return _encode(body)
 
 
+@lru_cache(maxsize=65_536)
 def origin_of(name: LaneName) -> tuple[Location, str]:
     """Location and bus of the sending rule; for a lane of dead letters, where the queue is, and no bus."""
     if name.rule_arn == DEAD_LETTER_QUEUE:

@@ -47,9 +47,9 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
         rows: list[tuple[str, float]] = []
@@ -70,9 +70,9 @@ class Mean:
         self.count = 0
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.count += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.count += times
+        self.total += value * times
 
 
 @dataclass(slots=True)
@@ -159,10 +159,10 @@ class PutCounters:
         self.seconds.observe(seconds)
         self.size_bytes.observe(size_bytes)
 
-    def took(self, refused: Sequence[str | None]) -> None:
-        """The entries of a request that is answered `ok`: for each the code that it was refused with, if it was."""
-        self.entries += len(refused)
-        self.entries_failed += sum(code is not None for code in refused)
+    def took(self, entries: int, refused: Sequence[str]) -> None:
+        """The entries of a request that is answered `ok`, and the codes of those that were refused."""
+        self.entries += entries
+        self.entries_failed += len(refused)
         self.throttled += "ThrottlingException" in refused
 
 

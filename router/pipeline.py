@@ -1,7 +1,8 @@
 """THE DATA PATH: accept → deliver → settle, and recover.
 
-    accept    match each event and put it into ONE batch with the deliveries that follow from it; answer once that batch
-              is on disk. What matches nothing is counted and not stored.
+    accept    match each event and put it into ONE batch with the deliveries that follow from it (`planning`); answer
+              once that batch is on disk. What matches nothing is counted and not stored; what goes into an inbox of
+              this hub, with nothing in its way, is in it with that batch.
     deliver   a lane's next deliveries, transformed, go to their sink as one batch; the sink says what became of each.
     settle    what became of them is written: done, parked until the next attempt, or given up as dead letters. Only
               then is anything done that follows from it.
@@ -11,61 +12,37 @@ The rules in force at accept decide where an event goes; an attempt uses the tar
 parsed here, no HTTP is spoken, and storage is a `Batch` that is committed whole.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeGuard
 
 import anyio
 import anyio.abc
-import msgspec
 
-from router import archive_rows, attempt_counts, limits, log
-from router.archive_rows import ArchiveRows, Tally
+from router import attempt_counts, limits, log
+from router.archive_rows import ArchiveRows
+from router.attempts import Attempts
 from router.bus_log import BusLog
 from router.catalog import kinds
 from router.catalog.catalog import Catalog
-from router.catalog.model import Target
-from router.catalog.routes import RoutedRule, RoutedTarget, payload
-from router.core import cloudtrail
-from router.core.event import Event, Location, envelope
-from router.core.hops import Hops
+from router.catalog.routes import RoutedTarget
 from router.core.pace import PaceSettings
-from router.core.ruletable import MalformedDetail
-from router.core.ruletable_lookup import TooManySteps
-from router.core.transform import InvalidInput
 from router.dead_letters import DeadLetters
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Lane, LaneName, Lanes, encoded, origin_of
+from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Ended, Lane, LaneName, Lanes, Made, origin_of
 from router.metrics import LetterCounters, Metrics, Origin, SinkCounters
 from router.pacing import Pacing
+from router.planning import Incoming, Planner, Settings
 from router.retries import AgedOut, Retries, aged_out, over, retry_policy
-from router.sinks.base import Accepted, Attempt, Delivered, Outcome, Rejected, Retryable, Sink
+from router.sinks.base import Attempt, CallSink, Delivered, DepositSink, Outcome, Retryable, Sink
 from router.sinks.table import SinkTable
-from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
-from router.store.base import Batch, Store, StoreError, StoreFull, Table, commit, key64
-from router.trace import Planned, Settled, Trace, planned, untraced
+from router.sources.outcome import STORE_FAILED, THROTTLED, Refused, Taken
+from router.store.base import Batch, Store, StoreError, StoreFull, Table, commit
+from router.trace import Settled, Trace, untraced
 from router.world import World
 
 _STORE_PAUSE_S = 1.0
-
-
-class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """An event at the door of a bus; its detail is not yet known to be JSON."""
-
-    event: Event
-    location: Location
-    bus: str
-    hops: Hops = Hops()
-    trace_header: str | None = None
-    parent_id: str | None = None
-    via: LaneName | None = None
-    """The rule and target that sent it on, where it comes from another bus."""
-    scheduled: RoutedRule | None = None
-    """The rule whose schedule made it: its targets get it, whatever its pattern says."""
-    only_rules: frozenset[str] | None = None
-    """The ARNs of the rules that may get it, where a replay names some."""
-
-
-class Settings(msgspec.Struct, frozen=True):
-    refuse_unknown_bus: bool
-    read_only_by_flag: bool
+Tried = tuple[Delivery, Attempt | None, Outcome | AgedOut]
 
 
 class Pipeline:
@@ -87,17 +64,28 @@ class Pipeline:
         bus_log: BusLog | None = None,
     ) -> None:
         self._store = store
-        self._catalog = catalog
         self._sinks = sinks
         self._world = world
         self._metrics = metrics
-        self._settings = settings
         self._trace = trace or untraced(store, world)
-        self._archive = archive or ArchiveRows(store, metrics)
         self._bus_log = bus_log
         self.lanes = Lanes(store, now_ms=world.now_ms, wake=self._wake)
         self._retries = Retries(lanes=self.lanes, dead_letters=dead_letters, world=world)
         self._pacing = Pacing(self.lanes, world, paces)
+        self._attempts = Attempts(catalog, world, metrics)
+        self.planner = Planner(
+            store=store,
+            catalog=catalog,
+            lanes=self.lanes,
+            attempts=self._attempts,
+            inbox_of=self._open_inbox,
+            world=world,
+            metrics=metrics,
+            settings=settings,
+            trace=self._trace,
+            archive=archive or ArchiveRows(store, metrics),
+            bus_log=bus_log,
+        )
         self._tasks: anyio.abc.TaskGroup | None = None
         self._accepting = 0
         self._stopping = False
@@ -113,7 +101,7 @@ class Pipeline:
             return [THROTTLED] * len(incoming)
         started = self._world.monotonic()
         batch = batch or Batch()
-        outcomes = self.plan(incoming, batch)
+        outcomes = self.planner.plan(incoming, batch)
         self._accepting += 1
         try:
             await self._commit(batch)
@@ -126,154 +114,6 @@ class Pipeline:
         self._metrics.accept_s.observe(self._world.monotonic() - started)
         return outcomes
 
-    def plan(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:
-        """Match the events and put what follows from them into `batch`, which the caller commits."""
-        outcomes: list[Taken | Refused] = []
-        offers: dict[Lane, list[Delivery]] = {}
-        tallies: list[tuple[Incoming, Sequence[RoutedRule]]] = []
-        traced: list[Planned] = []
-        archived: dict[int, Tally] = {}
-        now_ms = self._world.now_ms()
-        for item in incoming:
-            route = self._catalog.route(item.location, item.bus)
-            if route is None:
-                refused = self.refusal(item)
-                if refused is None:
-                    batch.then(self._dropped)
-                    traced.append(planned(item, item.via, dropped=True))
-                outcomes.append(refused or Taken(item.event.id))
-                continue
-            try:
-                rules = route.table.match(item.event)
-            except MalformedDetail:
-                outcomes.append(MALFORMED_DETAIL)
-                continue
-            except TooManySteps as error:
-                outcomes.append(_too_costly(error))
-                continue
-            rules = self._allowed(rules, item.event)
-            if item.scheduled is not None:
-                rules = [item.scheduled, *(rule for rule in rules if rule.arn != item.scheduled.arn)]
-            if item.only_rules is not None:
-                rules = [rule for rule in rules if rule.arn in item.only_rules]
-            if rules:
-                traced.append(
-                    self._plan_deliveries(item, rules, now_ms=now_ms, batch=batch, offers=offers, archived=archived)
-                )
-            else:
-                traced.append(planned(item, item.via))
-            tallies.append((item, rules))
-            outcomes.append(Taken(item.event.id))
-        if archived:
-            self._archive.count(batch, archived)
-        self._trace.planned(batch, now_ms, traced)
-        if self._bus_log is not None:
-            self._bus_log.planned(batch, now_ms, incoming=incoming, outcomes=outcomes, matched=tallies)
-        batch.then(lambda: self._accepted(tallies, offers))
-        return outcomes
-
-    def _allowed(self, rules: Sequence[RoutedRule], event: Event) -> Sequence[RoutedRule]:
-        """Without the ENABLED rules when the event is a read-only management event."""
-        if not event.source.startswith("aws.") or all(rule.all_cloudtrail for rule in rules):
-            return rules
-        if not self.withheld_from_enabled(event.source, event.detail_type, event.detail):
-            return rules
-        return [rule for rule in rules if rule.all_cloudtrail]
-
-    def withheld_from_enabled(self, source: str, detail_type: str, detail: str) -> bool:
-        """Whether a rule in state ENABLED must not see such an event; `detail` is the text of a JSON object."""
-        return source.startswith("aws.") and cloudtrail.withheld_from_enabled(
-            detail_type, detail, by_flag=self._settings.read_only_by_flag
-        )
-
-    def _plan_deliveries(
-        self,
-        item: Incoming,
-        rules: Sequence[RoutedRule],
-        *,
-        now_ms: int,
-        batch: Batch,
-        offers: dict[Lane, list[Delivery]],
-        archived: dict[int, Tally],
-    ) -> Planned:
-        """What the trace says of it. An archive has the event with its acceptance; there is no delivery to it."""
-        targets = [target for rule in rules for target in rule.targets]
-        idle_rules: list[str] = []
-        archives: dict[int, str] = {}
-        for rule in rules:
-            if rule.archive is not None:
-                archives[rule.archive] = rule.arn
-            elif not rule.targets:
-                idle_rules.append(rule.arn)
-        if not targets and not archives:
-            return planned(item, item.via, idle_rules=idle_rules)
-        sequence = self._store.sequences(1)
-        archive_rules = tuple(archives.values())
-        if archives:
-            archive_rows.put(batch, archived, archives, item.event, now_ms=now_ms, sequence=sequence)
-        if not targets:
-            return planned(item, item.via, idle_rules=idle_rules, archive_rules=archive_rules)
-        accepted = Accepted(
-            item.event, item.location, item.bus, item.hops, now_ms, item.trace_header, parent_id=item.parent_id
-        )
-        body = encoded(accepted)
-        batch.put(Table.EVENTS, key64(sequence), body)
-        if len(targets) > 1:
-            batch.put(Table.REFERENCES, key64(sequence), len(targets).to_bytes(4, "big"))
-        lanes: list[bytes] = []
-        for target in targets:
-            lane = self.lanes.lane(target.rule_arn, target.target.id, batch)
-            key = self.lanes.add(lane, batch, due_ms=now_ms, sequence=sequence)
-            offers.setdefault(lane, []).append(Delivery(key, accepted, None, len(body)))
-            lanes.append(lane.id)
-        return planned(
-            item,
-            item.via,
-            sequence=key64(sequence),
-            lanes=b"".join(lanes),
-            idle_rules=idle_rules,
-            archive_rules=archive_rules,
-        )
-
-    def _accepted(
-        self, tallies: list[tuple[Incoming, Sequence[RoutedRule]]], offers: dict[Lane, list[Delivery]]
-    ) -> None:
-        """The batch is durable: count, and hand the deliveries to their lanes."""
-        metrics = self._metrics
-        for item, rules in tallies:
-            counters = metrics.bus(item.location, item.bus)
-            counters.accepted += 1
-            if rules:
-                counters.matched += 1
-                counters.rules_matched += len(rules)
-                for rule in rules:
-                    metrics.rule(rule.arn).matched += 1
-                    counters.deliveries += len(rule.targets)
-            else:
-                counters.unmatched += 1
-        for lane, deliveries in offers.items():
-            self.lanes.offer(lane, deliveries)
-
-    def _dropped(self) -> None:
-        """An event for a bus that does not exist was acknowledged, or came from another bus of this hub."""
-        self._metrics.unknown_bus += 1
-
-    def refusal(self, item: Incoming) -> Refused | None:
-        """Why the event would be refused at its bus's door, whatever its detail."""
-        if self._settings.refuse_unknown_bus and self._catalog.route(item.location, item.bus) is None:
-            return Refused("ResourceNotFoundException", f"Event bus {item.bus} does not exist.")
-        return None
-
-    def too_costly(self, item: Incoming) -> Refused | None:
-        """Why the rules of the event's bus would refuse it, for those who must know before they hand over several."""
-        route = self._catalog.route(item.location, item.bus)
-        try:
-            if route is not None:
-                route.table.match(item.event)
-        except TooManySteps as error:
-            return _too_costly(error)
-        return None
-
     async def _commit(self, batch: Batch) -> None:
         await commit(self._store, batch)
 
@@ -284,6 +124,13 @@ class Pipeline:
         if self._tasks is None or self._stopping or not (lane.ready or lane.more) or self.lanes.resting(lane):
             return
         sink = self._sink(lane)
+        if lane.came is not None:
+            lane.came.set()
+            return
+        if sink is not None and not lane.workers and self._streams(sink, lane):
+            lane.workers, lane.came = 1, asyncio.Event()
+            self._tasks.start_soon(self._stream, lane, lane.came)
+            return
         batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
         wanted = min(self._pacing.calls(lane, sink) if sink else lane.busy + 1, lane.busy + batches)
         while lane.workers < wanted:
@@ -295,13 +142,23 @@ class Pipeline:
             lane.kind = "sqs"
             lane.limits = self._pacing.limits_of(lane.name.target_id)
             return self._sinks.pick("sqs", lane.name.target_id, DEAD_LETTER_QUEUE)
-        target = self._target(lane)
+        target = self._attempts.target(lane)
         if target is None:
             lane.kind = "removed"
             return None
         lane.kind = target.kind
         lane.limits = self._pacing.limits_of(target.target.arn)
         return self._sinks.pick(target.kind, target.target.arn, lane.name.rule_arn)
+
+    def _open_inbox(self, lane: Lane, target: RoutedTarget) -> DepositSink | None:
+        """The sink of a lane into an inbox, where nothing waits in it, holds it up or stands around the sink."""
+        if lane.ready or lane.more or lane.workers or lane.failing is not None or self._stopping:
+            return None
+        lane.kind = target.kind
+        lane.limits = self._pacing.limits_of(target.target.arn)
+        if lane.limits.rate_per_s is not None:
+            return None
+        return self._sinks.inbox(target.kind, target.target.arn, target.rule_arn)
 
     def parked(self) -> dict[Origin, int]:
         """How many deliveries wait on disk for their next attempt, by where they come from and go to."""
@@ -321,10 +178,12 @@ class Pipeline:
         try:
             while not self._stopping and not self.lanes.resting(lane):
                 sink = self._sink(lane)
+                if sink is not None and lane.workers == 1 and self._streams(sink, lane):
+                    break
                 if sink is not None and lane.workers > self._pacing.calls(lane, sink):
                     return
                 aged = self._aged(lane, sink)
-                deliveries = aged or self._next(lane, sink)
+                deliveries = aged or self._next(lane, sink, sink.batch_max if sink else 100)
                 if not deliveries:
                     return
                 self.in_flight += len(deliveries)
@@ -345,12 +204,13 @@ class Pipeline:
                     self._finished.set()
         finally:
             lane.workers -= 1
+        self._wake(lane)
 
-    def _next(self, lane: Lane, sink: Sink | None) -> list[Delivery]:
+    def _next(self, lane: Lane, sink: Sink | None, count: int) -> list[Delivery]:
         """The next batch, as far as the target's rate lets it go."""
         if sink is None:
-            return self.lanes.take(lane, 100)
-        allowed = self._pacing.turns(lane, sink.batch_max)
+            return self.lanes.take(lane, count)
+        allowed = self._pacing.turns(lane, count)
         if not allowed and (lane.ready or lane.more):
             attempt_counts.throttled(self._metrics, lane, self._metrics.sink(*origin_of(lane.name), sink.kind))
         deliveries = self.lanes.take(lane, allowed, only=self._pacing.probed(lane)) if allowed else []
@@ -361,27 +221,20 @@ class Pipeline:
         """Of a lane that is probed, the first deliveries, as long as no attempt is left to them within their age."""
         if sink is None or not self._pacing.probed(lane):
             return []
-        test = over(self._target(lane), pause_s_max=self._pacing.pause_s_max, now_ms=self._world.now_ms())
+        test = over(self._attempts.target(lane), pause_s_max=self._pacing.pause_s_max, now_ms=self._world.now_ms())
         return self.lanes.take_while(lane, limits.EXPIRED_DELIVERIES_MAX, test)
 
     async def _give_up(self, lane: Lane, deliveries: list[Delivery]) -> None:
         """Settle deliveries without an attempt."""
-        target = self._target(lane)
-        tried = [(one, None, aged_out(one, lane.failing, self._untried(lane, target, one))) for one in deliveries]
-        await self._settle(lane, target, lane.kind, tried, took_ms=0)
+        target = self._attempts.target(lane)
+        untried = self._attempts.untried
+        tried = [(one, None, aged_out(one, lane.failing, untried(lane, target, one))) for one in deliveries]
+        await self._settle(lane, target, {Made(lane.kind, 0): tried})
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
-
-    def _untried(self, lane: Lane, target: RoutedTarget | None, delivery: Delivery) -> bytes:
-        """What the target would have got; the event where that cannot be made."""
-        made = self._attempt(lane, target, delivery) if target is not None else None
-        return made.payload if isinstance(made, Attempt) else envelope(delivery.accepted.event)
-
-    def _target(self, lane: Lane) -> RoutedTarget | None:
-        return self._catalog.compiled_target(lane.name.rule_arn, lane.name.target_id)
 
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
         started = self._world.monotonic()
-        target, attempts, outcomes = self._attempts(lane, sink, deliveries)
+        target, attempts, outcomes = self._attempts.begin(lane, sink, deliveries)
         if sink is not None and attempts:
             ready = [attempt for attempt in attempts if attempt is not None]
             answered = await self._send(sink, ready) if ready else []
@@ -391,61 +244,124 @@ class Pipeline:
             for index, attempt in enumerate(attempts):
                 if attempt is not None:
                     outcomes[index] = next(sent)
-        await self._settle(
-            lane,
-            target,
-            sink.kind if sink else "removed",
-            list(zip(deliveries, attempts, outcomes, strict=True)),
-            took_ms=round((self._world.monotonic() - started) * 1000),
-        )
+        made = Made(sink.kind if sink else "removed", self._took_ms(started))
+        await self._settle(lane, target, {made: list(zip(deliveries, attempts, outcomes, strict=True))})
 
-    def _attempts(
-        self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]
-    ) -> tuple[RoutedTarget | None, list[Attempt | None], list[Outcome]]:
-        """What each delivery sends, or, where there is nothing to send, its outcome."""
-        attempts: list[Attempt | None] = []
-        outcomes: list[Outcome] = []
-        name = lane.name
-        if name.rule_arn == DEAD_LETTER_QUEUE:
-            queue = Target(id="dead-letter-queue", arn=name.target_id)
-            for delivery in deliveries:
-                message = delivery.body
-                assert isinstance(message, DeadLetterMessage)
-                letter = message.letter
-                attempts.append(Attempt(letter.accepted, message.payload, letter.rule_arn, queue, message.attributes))
-            return None, attempts, [_NOT_SENT] * len(attempts)
-        target = self._catalog.compiled_target(name.rule_arn, name.target_id)
-        if target is None or sink is None:
-            gone = Rejected("NO_RESOURCE", f"Target {name.target_id} was removed from rule {name.rule_arn}")
-            return None, [None] * len(deliveries), [gone] * len(deliveries)
-        counters = self._metrics.sink(*origin_of(name), sink.kind)
-        attempt_counts.begun(self._metrics, lane, deliveries, counters, now_ms=self._world.now_ms())
-        for delivery in deliveries:
-            made = self._attempt(lane, target, delivery)
-            attempts.append(made if isinstance(made, Attempt) else None)
-            outcomes.append(_NOT_SENT if isinstance(made, Attempt) else made)
-        return target, attempts, outcomes
+    def _took_ms(self, started: float) -> int:
+        return round((self._world.monotonic() - started) * 1000)
 
-    def _attempt(self, lane: Lane, target: RoutedTarget, delivery: Delivery) -> Attempt | Outcome:
-        """What is sent, or, where the target's input cannot be made, what that comes to."""
-        accepted = delivery.accepted
+    # deliver, where one task has all of a lane's calls
+
+    def _streams(self, sink: Sink, lane: Lane) -> TypeGuard[CallSink]:
+        """Whether calls are begun one by one, each as soon as there is a turn for it; what is probed has one call."""
+        return hasattr(sink, "begin") and not self._pacing.probed(lane)
+
+    async def _stream(self, lane: Lane, came: asyncio.Event) -> None:
+        """As `_work`, for all calls of a lane in one task: what has ended meanwhile is settled together, and a call
+        keeps its place until its outcome is on disk."""
         try:
-            made = payload(target, accepted.event, ingested_ms=accepted.ingested_ms)
-        except (InvalidInput, msgspec.DecodeError) as error:
-            # DecodeError: JSON by its grammar, yet no text (`"\ud800"`).
-            return Rejected(InvalidInput.code, str(error))
-        except Exception as error:  # noqa: BLE001 - as for a sink's bug; it must not hold up the other events
-            self._bug("transform.bug", lane)
-            return Retryable("INTERNAL_ERROR", f"{type(error).__name__} in the input transform")
-        return Attempt(accepted, made, lane.name.rule_arn, target.target)
+            while self._fill(lane):
+                if not lane.ended:
+                    came.clear()
+                    await came.wait()  # a sink's calls have deadlines; one that it never tells of is its bug
+                if lane.ended:
+                    ended, lane.ended = lane.ended, []
+                    await self._settle_calls(lane, ended)
+        finally:
+            lane.workers, lane.came = 0, None
+        self._wake(lane)  # where the lane has to go on by `_work`
+
+    def _fill(self, lane: Lane) -> bool:
+        """Begin as many calls as there are deliveries and turns for; whether any is under way."""
+        while not self._stopping and not self.lanes.resting(lane):
+            sink = self._sink(lane)
+            if sink is None or not self._streams(sink, lane):
+                break
+            turns = self._pacing.calls(lane, sink) - lane.busy
+            deliveries = self._next(lane, sink, turns) if turns > 0 else []
+            if not deliveries:
+                break
+            self._begin_calls(lane, sink, deliveries)
+        return lane.busy > 0
+
+    def _begin_calls(self, lane: Lane, sink: CallSink, deliveries: list[Delivery]) -> None:
+        try:
+            _, attempts, outcomes = self._attempts.begin(lane, sink, deliveries)
+        except Exception:  # noqa: BLE001 - as in `_work`
+            self._bug("deliver.bug", lane)
+            self.lanes.give_back(lane, deliveries)
+            self.lanes.rest(lane, _STORE_PAUSE_S)
+            return
+        self.in_flight += len(deliveries)
+        lane.busy += len(deliveries)
+        started = self._world.monotonic()
+        for delivery, attempt, outcome in zip(deliveries, attempts, outcomes, strict=True):
+            ended = partial(self._ended, lane, delivery, attempt, sink.kind, started)
+            if attempt is None:
+                ended(outcome)
+            elif not self._begun(sink, attempt, ended):
+                assert self._tasks is not None, "calls begin while the pipeline runs"
+                self._tasks.start_soon(self._call, sink, attempt, ended)
+
+    def _begun(self, sink: CallSink, attempt: Attempt, ended: Callable[[Outcome], None]) -> bool:
+        try:
+            return sink.begin(attempt, ended)
+        except Exception as error:  # noqa: BLE001 - as in `_send`
+            ended(self._sink_bug(sink, attempt, error))
+            return True
+
+    async def _call(self, sink: Sink, attempt: Attempt, ended: Callable[[Outcome], None]) -> None:
+        (outcome,) = await self._send(sink, [attempt])
+        ended(outcome)
+
+    def _ended(
+        self, lane: Lane, delivery: Delivery, attempt: Attempt | None, kind: str, started: float, outcome: Outcome
+    ) -> None:
+        failed_ms = None if isinstance(outcome, Delivered) else self._world.now_ms()
+        lane.ended.append(Ended(delivery, attempt, outcome, Made(kind, self._took_ms(started), failed_ms)))
+        if lane.came is not None:
+            lane.came.set()
+
+    async def _settle_calls(self, lane: Lane, ended: Sequence[Ended]) -> None:
+        """Where the store fails, the outcomes are written later, and the lane's other calls go on meanwhile."""
+        target = self._attempts.target(lane)
+        retried = retry_policy(target).attempts_max > 0
+        tried: dict[Made, list[Tried]] = {}
+        for one in ended:
+            tried.setdefault(one.made, []).append(one[:3])
+            if one.attempt is not None and (lane.failing is not None or not isinstance(one.outcome, Delivered)):
+                self._pacing.called(lane, [one.outcome], retried=retried)
+        try:
+            batch = self._outcomes(lane, target, tried)
+        except Exception:  # noqa: BLE001 - as in `_work`
+            self._bug("deliver.bug", lane)
+            self.lanes.give_back(lane, [one.delivery for one in ended])
+            self.lanes.rest(lane, _STORE_PAUSE_S)
+        else:
+            if not await self._written(lane, batch):
+                assert self._tasks is not None, "calls end while the pipeline runs"
+                self._tasks.start_soon(self._settle_later, lane, batch, ended)
+                return
+        self._free(lane, len(ended))
+
+    async def _settle_later(self, lane: Lane, batch: Batch, ended: Sequence[Ended]) -> None:
+        local = any(_is_local(one.outcome) for one in ended)
+        await self._write_again(lane, batch, [one.delivery for one in ended], local=local)
+        self._free(lane, len(ended))
+        if lane.came is not None:
+            lane.came.set()
+
+    def _free(self, lane: Lane, count: int) -> None:
+        """So many calls are settled, and give up their places."""
+        lane.busy -= count
+        self.in_flight -= count
+        self._finished.set()
 
     async def _send(self, sink: Sink, attempts: Sequence[Attempt]) -> list[Outcome]:
         try:
             outcomes = await sink.send(attempts)
         except Exception as error:  # noqa: BLE001 - a sink's bug must not end its lane: it is loud, counted and retried
-            self._metrics.sink_bugs += 1
-            log.exception("sink.bug", sink=sink.kind, rule=attempts[0].rule_arn, target=attempts[0].target.id)
-            return [Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")] * len(attempts)
+            return [self._sink_bug(sink, attempts[0], error)] * len(attempts)
         if len(outcomes) != len(attempts):
             self._metrics.sink_bugs += 1
             text = f"sink {sink.kind} gave {len(outcomes)} outcomes for {len(attempts)} attempts"
@@ -453,28 +369,60 @@ class Pipeline:
             return [Retryable("INTERNAL_ERROR", text)] * len(attempts)
         return outcomes
 
+    def _sink_bug(self, sink: Sink, attempt: Attempt, error: Exception) -> Outcome:
+        self._metrics.sink_bugs += 1
+        log.exception("sink.bug", sink=sink.kind, rule=attempt.rule_arn, target=attempt.target.id)
+        return Retryable("INTERNAL_ERROR", f"{type(error).__name__} in sink {sink.kind}")
+
     def _bug(self, event: str, lane: Lane) -> None:
         self._metrics.sink_bugs += 1
         log.exception(event, rule=lane.name.rule_arn, target=lane.name.target_id)
 
     # settle
 
-    async def _settle(
-        self,
-        lane: Lane,
-        target: RoutedTarget | None,
-        kind: str,
-        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
-        *,
-        took_ms: int,
-    ) -> None:
-        """Write what became of the deliveries, as soon as the store can. Where all that follows from it is written with
-        it (`effects`), nothing happened when the store fails: then they stay as they were and are tried again."""
+    async def _settle(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> None:
+        """Write what became of the deliveries as soon as the store can."""
+        batch = self._outcomes(lane, target, tried)
+        if not await self._written(lane, batch):
+            all_of_them = [one for some in tried.values() for one in some]
+            local = any(_is_local(outcome) for _, _, outcome in all_of_them)
+            await self._write_again(lane, batch, [one[0] for one in all_of_them], local=local)
+
+    async def _written(self, lane: Lane, batch: Batch) -> bool:
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._commit(batch)
+        except StoreError as error:
+            log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
+            return False
+        return True
+
+    async def _write_again(self, lane: Lane, batch: Batch, deliveries: Sequence[Delivery], *, local: bool) -> None:
+        """The store failed: try until it can. Where all that follows from the outcomes is written with them (`local`),
+        nothing happened: then the deliveries stay as they were and are tried again."""
+        while True:
+            if local or self._stopping:
+                self.lanes.give_back(lane, deliveries)
+            if self._stopping:
+                return
+            await anyio.sleep(_STORE_PAUSE_S)
+            if local or await self._written(lane, batch):
+                return
+
+    def _outcomes(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> Batch:
+        """What became of deliveries, and what follows from it."""
         batch = Batch(essential=True)
+        for made, some in tried.items():
+            self._put_outcomes(batch, lane, target, made, some)
+        return batch
+
+    def _put_outcomes(
+        self, batch: Batch, lane: Lane, target: RoutedTarget | None, made: Made, tried: Sequence[Tried]
+    ) -> None:
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
-        traced = Settled(lane.id, took_ms)
-        counters = self._metrics.sink(*origin_of(lane.name), kind)
+        traced = Settled(lane.id, made.took_ms)
+        counters = self._metrics.sink(*origin_of(lane.name), made.kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:
             if isinstance(outcome, Delivered):
@@ -494,7 +442,7 @@ class Pipeline:
                 batch=batch,
                 traced=traced,
                 counters=self._letter_counters(lane, delivery, counters),
-                now_ms=now_ms,
+                now_ms=made.failed_ms or now_ms,
             )
             if due_ms is None:
                 settled.append(delivery)
@@ -503,34 +451,21 @@ class Pipeline:
         self._trace.settled(batch, now_ms, traced)
         if self._bus_log is not None:
             self._bus_log.settled(batch, now_ms, lane=lane.name, target=target, tried=tried, told=traced)
-        batch.then(lambda: self._settled(lane, tried, settled, parked, counters))
-        local = any(isinstance(outcome, Delivered) and outcome.effects is not None for _, _, outcome in tried)
-        while True:
-            try:
-                with anyio.CancelScope(shield=True):
-                    await self._commit(batch)
-            except StoreError as error:
-                log.warning("settle.failed", rule=lane.name.rule_arn, target=lane.name.target_id, error=str(error))
-            else:
-                return
-            if local or self._stopping:
-                self.lanes.give_back(lane, [delivery for delivery, _, _ in tried])
-            if self._stopping:
-                return
-            await anyio.sleep(_STORE_PAUSE_S)
-            if local:
-                return
+        batch.then(lambda: self._settled(lane, made, tried, settled=settled, parked=parked, counters=counters))
 
     def _settled(
         self,
         lane: Lane,
-        tried: Sequence[tuple[Delivery, Attempt | None, Outcome | AgedOut]],
+        made: Made,
+        tried: Sequence[Tried],
+        *,
         settled: list[Delivery],
         parked: list[tuple[Delivery, int]],
         counters: SinkCounters,
     ) -> None:
         """The outcomes are durable."""
-        attempt_counts.ended(self._metrics, lane, tried, counters, settled=len(settled), now_ms=self._world.now_ms())
+        now_ms = self._world.now_ms()
+        attempt_counts.ended(self._metrics, lane, tried, counters, kind=made.kind, settled=len(settled), now_ms=now_ms)
         if lane.name.rule_arn == DEAD_LETTER_QUEUE:
             for delivery, _, outcome in tried:
                 if isinstance(outcome, Delivered):
@@ -577,8 +512,6 @@ class Pipeline:
             await self._finished.wait()
 
 
-_NOT_SENT: Outcome = Retryable("INTERNAL_ERROR", "the attempt was not made")
-
-
-def _too_costly(error: TooManySteps) -> Refused:
-    return Refused("InvalidArgument", f"Parameter Detail is not valid. Reason: {error}.")
+def _is_local(outcome: Outcome | AgedOut) -> bool:
+    """Whether all that follows from it is inside the hub, and written with it."""
+    return isinstance(outcome, Delivered) and outcome.effects is not None

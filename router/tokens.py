@@ -57,6 +57,14 @@ class Tokens:
         self._authorizing: set[str] = set()
         self._places = anyio.Semaphore(limits.AUTHORIZING_MAX)
 
+    def current(self, connection: Connection) -> Token | None:
+        """A token that is good for now and of which nothing has to be told; None: `get` says what there is."""
+        entry = self._entries.get(connection.arn)
+        if entry is None or entry.sealed != connection.sealed or connection.state != "AUTHORIZED":
+            return None
+        token = entry.token
+        return token if token is not None and self._world.monotonic() < token.refresh_s else None
+
     async def get(self, connection: Connection) -> Token | Refused:
         """A token that is good for now, or why there is none."""
         entry = self._entry(connection)

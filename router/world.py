@@ -37,6 +37,10 @@ class World(Protocol):
         ...
 
 
+_VERSION_4 = bytes(byte & 0x0F | 0x40 for byte in range(256))
+_RFC_VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+
+
 class RealWorld:
     """The machine's own clock and randomness."""
 
@@ -51,13 +55,14 @@ class RealWorld:
 
     def uuids(self, count: int) -> list[str]:
         # One urandom call a batch: 0.5 µs an id against 2.8 for uuid.uuid4.
-        raw = os.urandom(16 * count).hex()
-        texts = []
-        for start in range(0, 32 * count, 32):
-            h = raw[start : start + 32]
-            variant = "89ab"[int(h[16], 16) & 3]
-            texts.append(f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}")
-        return texts
+        raw = bytearray(os.urandom(16 * count))
+        raw[6::16] = raw[6::16].translate(_VERSION_4)
+        raw[8::16] = raw[8::16].translate(_RFC_VARIANT)
+        h = raw.hex()
+        return [
+            f"{h[i : i + 8]}-{h[i + 8 : i + 12]}-{h[i + 12 : i + 16]}-{h[i + 16 : i + 20]}-{h[i + 20 : i + 32]}"
+            for i in range(0, 32 * count, 32)
+        ]
 
     def token(self, size: int) -> bytes:
         return os.urandom(size)

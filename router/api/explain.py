@@ -174,7 +174,7 @@ def _is_read_only(event: str, pipeline: Pipeline) -> bool:
     try:
         members = _read_members(event)
         source, detail_type = (msgspec.json.decode(members[name], type=str) for name in ("source", "detail-type"))
-        return pipeline.withheld_from_enabled(source, detail_type, bytes(members["detail"]).decode())
+        return pipeline.planner.withheld_from_enabled(source, detail_type, bytes(members["detail"]).decode())
     except (KeyError, msgspec.MsgspecError, UnicodeError):
         return False  # such an event never stands on a bus
 

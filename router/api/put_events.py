@@ -27,7 +27,7 @@ class _Request(msgspec.Struct, rename="pascal"):
     endpoint_id: str | None = None
 
 
-class _Success(msgspec.Struct, rename="pascal"):
+class _Success(msgspec.Struct, rename="pascal", gc=False):
     event_id: str
 
 
@@ -90,11 +90,14 @@ class PutEvents:
             default_bus=default_bus,
             trace_header=caller.trace_header,
         )
-        answers: list[_Success | _Failure] = [
-            _Success(outcome.event_id) if isinstance(outcome, Taken) else _Failure(outcome.code, outcome.message)
-            for outcome in outcomes
-        ]
-        failed = sum(1 for answer in answers if isinstance(answer, _Failure))
+        answers: list[_Success | _Failure] = []
+        failed = 0
+        for outcome in outcomes:
+            if isinstance(outcome, Taken):
+                answers.append(_Success(outcome.event_id))
+            else:
+                answers.append(_Failure(outcome.code, outcome.message))
+                failed += 1
         return _encode(_Response(answers, failed))
 
 
@@ -112,10 +115,11 @@ def _through(endpoint: Endpoint, entry: _Entry) -> _Entry:
 
 def _breaks_model(entry: _Entry) -> bool:
     """Whether a member breaks a constraint of the API's model, so that the validator must word the refusal."""
-    bus = entry.event_bus_name
+    bus, time, trace, resources = entry.event_bus_name, entry.time, entry.trace_header, entry.resources
+    if bus is None and time is None and trace is None and resources is None:
+        return False
     if bus is not None and (len(bus) > 1600 or _BUS.fullmatch(bus) is None):
         return True
-    time, trace = entry.time, entry.trace_header
     return (
         (time is not None and not TIMESTAMP_S_MIN <= time <= TIMESTAMP_S_MAX)
         or (trace is not None and len(trace) > 500)

@@ -15,7 +15,8 @@ from router.core.event import Event, Location, compact, entry_size
 from router.errors import ValidationException
 from router.metrics import Metrics
 from router.partners import Partners
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming
 from router.sources.outcome import MALFORMED_DETAIL, Refused
 from router.world import World, iso_seconds
 
@@ -42,17 +43,17 @@ class PutPartnerEvents:
         flat = [item for items in planned if not isinstance(items, Refused) for item in items]
         taken = iter(await self._pipeline.accept(flat)) if flat else iter(())
         answers: list[dict[str, Any]] = []
-        codes: list[str | None] = []
+        codes: list[str] = []
         for items, event_id in zip(planned, ids, strict=True):
             outcomes = [items] if isinstance(items, Refused) else [next(taken) for _ in items]
             refused = next((outcome for outcome in outcomes if isinstance(outcome, Refused)), None)
-            codes.append(refused.code if refused else None)
             if refused is None:
                 answers.append({"EventId": event_id})
             else:
+                codes.append(refused.code)
                 answers.append({"ErrorCode": refused.code, "ErrorMessage": refused.message})
-        self._metrics.put("PutPartnerEvents", here).took(codes)
-        return {"FailedEntryCount": sum(code is not None for code in codes), "Entries": answers}
+        self._metrics.put("PutPartnerEvents", here).took(len(entries), codes)
+        return {"FailedEntryCount": len(codes), "Entries": answers}
 
     def _incoming(self, here: Location, entry: Mapping[str, Any], event_id: str, now: str) -> list[Incoming] | Refused:
         for name in ("Source", "DetailType", "Detail"):

@@ -88,6 +88,20 @@ class Key(msgspec.Struct, frozen=True):
         return f"Key(account={self.account!r}, admin={self.admin!r})"
 
 
+class Signable(msgspec.Struct, frozen=True, gc=False):
+    """What requests have in common that differ in their time and body only, ready to be signed."""
+
+    headers: dict[str, str]
+    """All headers to send but X-Amz-Date and Authorization."""
+    names: str
+    before: bytes
+    """Of the canonical request, what is before the time, and what is between that and the body's hash."""
+    after: bytes
+
+    def __repr__(self) -> str:
+        return f"Signable(names={self.names!r})"
+
+
 class Signer:
     """Signs requests to one service in one region."""
 
@@ -95,9 +109,13 @@ class Signer:
         self._credentials = credentials
         self._service = service
         self._region = region
+        self._second = -1
+        self._time = ""
         self._day = ""
         self._scope = ""
         self._key = b""
+        self._to_sign = b""
+        """The text that is signed, but for the request's hash."""
 
     def headers(
         self,
@@ -114,32 +132,47 @@ class Signer:
 
         All but `NEVER_SIGNED` are signed. `host` has its port where that is not the scheme's own.
         """
-        time = _basic_time(now_ms // 1000)
-        if time[:8] != self._day:
-            self._day = time[:8]
-            self._scope = f"{self._day}/{self._region}/{self._service}/{TERMINATOR}"
-            self._key = _signing_key(self._credentials.secret_access_key, self._day, self._region, self._service)
+        signable = self.signable(method=method, host=host, path=path, query=query, headers=headers)
+        time, authorization = self.sign(signable, body, now_ms)
+        return {**signable.headers, "X-Amz-Date": time, "Authorization": authorization}
+
+    def signable(self, *, method: str, host: str, path: str, query: str = "", headers: Mapping[str, str]) -> Signable:
+        """As `headers`, for any number of requests."""
         sent = {name: value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
         sent["Host"] = host
-        sent["X-Amz-Date"] = time
         if self._credentials.session_token is not None:
             sent["X-Amz-Security-Token"] = self._credentials.session_token
-        signed = sorted((name.lower(), value) for name, value in sent.items() if name.lower() not in NEVER_SIGNED)
+        signed = [(name.lower(), value) for name, value in sent.items() if name.lower() not in NEVER_SIGNED]
+        signed = sorted([*signed, ("x-amz-date", "\0")])
         names = ";".join([name for name, _ in signed])
         request = _canonical_request(
-            method,
-            _canonical_path(path),
-            "&".join(_query_pairs(query)),
-            signed,
-            names=names,
-            payload=hashlib.sha256(body).hexdigest(),
+            method, _canonical_path(path), "&".join(_query_pairs(query)), signed, names=names, payload=""
         )
-        signature = _signature(self._key, f"{time}\n{self._scope}", request)
-        sent["Authorization"] = (
-            f"{ALGORITHM} Credential={self._credentials.access_key_id}/{self._scope}, SignedHeaders={names}, "
+        before, _, after = request.partition("x-amz-date:\0")
+        return Signable(sent, names, _octets(f"{before}x-amz-date:"), _octets(after))
+
+    def sign(self, signable: Signable, body: bytes, now_ms: int) -> tuple[str, str]:
+        """The values of X-Amz-Date and Authorization."""
+        second = now_ms // 1000
+        if second != self._second:
+            self._next_second(second)
+        payload = hashlib.sha256(body).hexdigest().encode()
+        request = b"".join((signable.before, self._time.encode(), signable.after, payload))
+        digest = hashlib.sha256(request).hexdigest().encode()
+        signature = hmac.digest(self._key, self._to_sign + digest, "sha256").hex()
+        return self._time, (
+            f"{ALGORITHM} Credential={self._credentials.access_key_id}/{self._scope}, SignedHeaders={signable.names}, "
             f"Signature={signature}"
         )
-        return sent
+
+    def _next_second(self, second: int) -> None:
+        self._second = second
+        self._time = _basic_time(second)
+        if self._time[:8] != self._day:
+            self._day = self._time[:8]
+            self._scope = f"{self._day}/{self._region}/{self._service}/{TERMINATOR}"
+            self._key = _signing_key(self._credentials.secret_access_key, self._day, self._region, self._service)
+        self._to_sign = _octets(f"{ALGORITHM}\n{self._time}\n{self._scope}\n")
 
 
 class _Claim(msgspec.Struct, frozen=True):

@@ -190,6 +190,7 @@ class Inboxes:
         delay_s = settings.delay_s if settings else 0
         room = self._messages_max - inbox.count - arrival.count
         outcomes: list[Deposited] = []
+        fifo = settings is not None and settings.fifo
         for sequence, draft in enumerate(drafts, first):
             scoped: str | None = None
             if len(draft.body) > bytes_max or (
@@ -202,7 +203,7 @@ class Inboxes:
                     )
                 )
                 continue
-            if settings is not None and settings.fifo:
+            if fifo:
                 known = arrival.check(draft)
                 if not isinstance(known, str):
                     outcomes.append(known)

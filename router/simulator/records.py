@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from router import limits
-from router.store.base import key32, key64
+from router.store.base import key32
 
 DELAYED = 1 << 62
 DEDUPLICATION = 2 << 62
@@ -211,7 +211,7 @@ def prefix_of(number: int) -> bytes:
 
 
 def message_key(prefix: bytes, position: int) -> bytes:
-    return prefix + key64(position)
+    return prefix + position.to_bytes(8, "big")
 
 
 def resource_name(arn: str) -> str:

@@ -5,12 +5,15 @@ followed; a destination gets no more requests a second than its limit, what exce
 loopback only. Requests carry the headers that AWS sends, except that connections are kept alive. The connection's
 values win over the target's, and appear in no message, repr or log line. A delivery whose connection has no
 credentials now is tried again later: it goes out once the connection is mended.
+
+`begin` is for deliveries that need not wait: what all requests of a target have in common is made once, for as long as
+its destination, connection and token are the same ones.
 """
 
 import asyncio
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,14 +23,15 @@ from router import limits
 from router.catalog.api_destinations import ApiDestination
 from router.catalog.auth_parameters import AuthParameters, Parameter
 from router.catalog.connections import Connection
+from router.catalog.target_parameters import HttpParameters
 from router.config import is_loopback
 from router.connections import Connections
 from router.core.event import Event
 from router.sinks import failures
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
-from router.sinks.http_client import Clients, HttpFault, Response
+from router.sinks.http_client import Clients, Head, HttpFault, Request, Response, head_of
 from router.sinks.oauth import Refused
-from router.sinks.parameters import BadParameter, value_of
+from router.sinks.parameters import BadParameter, is_dynamic, value_of
 from router.tokens import Token, Tokens
 from router.world import World
 
@@ -80,6 +84,8 @@ _URL = re.compile(r"[\x21-\x7e]+")
 _RETRIED_STATUSES = (401, 407, 409, 429)
 _LIMITS_MIN = 10_000  # ours: rate limits of destinations that are gone are forgotten when there are twice as many
 _BURST_S = 0.1  # ours: how much of a second's requests may go at once
+_KNOWN_MAX = 10_000  # ours: targets whose requests' heads are kept
+_DELIVERED = Delivered()
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -130,14 +136,27 @@ class RateLimit:
         self._next = turn + self._gap_s
         return max(0.0, turn - now)
 
+    def take(self, now: float) -> bool:
+        """Take a turn if there is one now."""
+        turn = max(self._next, now - self._ahead_s)
+        if turn > now:
+            return False
+        self._next = turn + self._gap_s
+        return True
 
-class _Request(msgspec.Struct, frozen=True):
-    url: str
-    headers: dict[str, str]
-    body: bytes
+
+class _Way(msgspec.Struct, frozen=True):
+    """What all requests of a target have in common, and what that was made of."""
+
+    destination: ApiDestination
+    connection: Connection
+    credentials: Credentials
+    given: HttpParameters | None
+    head: Head | None
+    """None where the target's parameters depend on the event."""
 
     def __repr__(self) -> str:
-        return "<request of an API destination>"
+        return "<way to an API destination>"
 
 
 class ApiDestinationSink:
@@ -162,6 +181,39 @@ class ApiDestinationSink:
         self._world = world
         self._timeout_s = timeout_s
         self._limits: dict[str, tuple[int, RateLimit]] = {}
+        self._ways: dict[tuple[str, int], _Way] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        destination = self._connections.destination(attempt.target.arn)
+        connection = None if destination is None else self._connections.connection(destination.connection_arn)
+        if destination is None or connection is None or not connection.sealed:
+            return False
+        token = None
+        if connection.authorization_type == "OAUTH_CLIENT_CREDENTIALS":
+            token = self._tokens.current(connection)
+            if token is None:
+                return False
+        try:
+            way = self._way(attempt, destination, connection, token)
+            request = self._request(way, attempt)
+        except (BadParameter, HttpFault):
+            return False
+        if not self._limit(destination).take(self._world.monotonic()):
+            return False
+
+        def answered(result: Response | HttpFault) -> None:
+            if isinstance(result, HttpFault):
+                done(failures.of_fault(result, _named(destination)))
+            elif token is None and self._connections.follows(connection, result.status):
+                self._follow(connection, result, destination, done)
+            else:
+                if token is not None and result.status in (401, 407):
+                    self._tokens.refused(connection, token)
+                done(self._outcome(result, destination))
+
+        self._clients.of(destination.named).start(request, answered)
+        return True
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         return list(await asyncio.gather(*(self._send(attempt) for attempt in attempts)))
@@ -171,36 +223,34 @@ class ApiDestinationSink:
         destination = self._connections.destination(attempt.target.arn)
         if destination is None:
             return Rejected("NO_RESOURCE", f"There is no API destination {attempt.target.arn}.")
-        what = f"API destination {destination.name}"
+        what = _named(destination)
         connection = self._connections.connection(destination.connection_arn)
         if connection is None:
             return Retryable("CONNECTION_FAILURE", f"{what} is INACTIVE: its connection does not exist")
-        credentials = await self._credentials_of(connection)
-        if isinstance(credentials, str):
-            return Retryable("CONNECTION_FAILURE", f"{what}: connection {connection.name} is not usable: {credentials}")
-        request = _request(destination, attempt, credentials)
-        if isinstance(request, Rejected):
-            return request
-        response = await self._call(destination, request, what)
-        if not isinstance(response, Response):
-            return response
-        if credentials.token is None:
+        token = await self._token_of(connection)
+        if isinstance(token, str):
+            return Retryable("CONNECTION_FAILURE", f"{what}: connection {connection.name} is not usable: {token}")
+        try:
+            request = self._request(self._way(attempt, destination, connection, token), attempt)
+            response = await self._clients.of(destination.named).call(request)
+        except BadParameter as bad:
+            return Rejected("INVALID_PARAMETER", f"{what}: {bad}")
+        except HttpFault as fault:
+            return failures.of_fault(fault, what)
+        if token is None:
             await self._connections.answered(connection, response.status)
         elif response.status in (401, 407):
-            self._tokens.refused(connection, credentials.token)
-        return _outcome(response, what, self._world.now_ms())
+            self._tokens.refused(connection, token)
+        return self._outcome(response, destination)
 
-    async def _credentials_of(self, connection: Connection) -> Credentials | str:
-        """What the connection adds to a request, or why there is nothing."""
+    async def _token_of(self, connection: Connection) -> Token | str | None:
+        """The connection's token, where it has one, or why there are no credentials."""
         if not connection.sealed:
             return connection.state_reason or connection.state
-        token = None
-        if connection.authorization_type == "OAUTH_CLIENT_CREDENTIALS":
-            given = await self._tokens.get(connection)
-            if isinstance(given, Refused):
-                return given.reason
-            token = given
-        return _credentials(self._connections.opened(connection), token)
+        if connection.authorization_type != "OAUTH_CLIENT_CREDENTIALS":
+            return None
+        given = await self._tokens.get(connection)
+        return given.reason if isinstance(given, Refused) else given
 
     async def _turn(self, arn: str) -> None:
         """Wait as long as the destination's rate says: AWS delays what exceeds it and does not count it as an attempt.
@@ -209,17 +259,57 @@ class ApiDestinationSink:
         if destination is not None and (wait_s := self._limit(destination).wait_s(self._world.monotonic())) > 0:
             await asyncio.sleep(wait_s)
 
-    async def _call(self, destination: ApiDestination, request: _Request, what: str) -> Response | Retryable | Rejected:
-        try:
-            return await self._clients.of(destination.named).request(
-                destination.http_method,
-                request.url,
-                headers=request.headers,
-                body=request.body,
-                timeout_s=self._timeout_s,
-            )
-        except HttpFault as fault:
-            return failures.of_fault(fault, what)
+    def _way(self, attempt: Attempt, destination: ApiDestination, connection: Connection, token: Token | None) -> _Way:
+        """Raises BadParameter, HttpFault, SecretsError."""
+        given = attempt.target.http_parameters
+        key = (destination.arn, id(given))
+        known = self._ways.get(key)
+        if (
+            known is not None
+            and known.destination is destination
+            and known.connection is connection
+            and known.credentials.token is token
+            and known.given is given
+        ):
+            return known
+        credentials = _credentials(self._connections.opened(connection), token)
+        head = None
+        if given is None or not _is_dynamic(given):
+            head = _head(destination, given, attempt.accepted.event, credentials)
+        if len(self._ways) >= _KNOWN_MAX:
+            self._ways.clear()
+        way = self._ways[key] = _Way(destination, connection, credentials, given, head)
+        return way
+
+    def _request(self, way: _Way, attempt: Attempt) -> Request:
+        """The request for one delivery. Raises BadParameter, HttpFault."""
+        credentials = way.credentials
+        head = way.head or _head(way.destination, way.given, attempt.accepted.event, credentials)
+        payload = attempt.payload
+        if credentials.query or credentials.body:
+            _check_size(payload, credentials)
+            payload = _body(payload, credentials.body)
+        return head.request(payload, timeout_s=self._timeout_s)
+
+    def _outcome(self, response: Response, destination: ApiDestination) -> Outcome:
+        if 200 <= response.status <= 299:
+            return _DELIVERED
+        return _failure(response, _named(destination), self._world.now_ms())
+
+    def _follow(
+        self, connection: Connection, response: Response, destination: ApiDestination, done: Callable[[Outcome], None]
+    ) -> None:
+        """The answer changes the connection's state, which is on disk before the outcome is known."""
+
+        async def follow() -> None:
+            try:
+                await self._connections.answered(connection, response.status)
+            finally:  # whatever becomes of the connection, the delivery has its outcome
+                done(self._outcome(response, destination))
+
+        task = asyncio.get_running_loop().create_task(follow())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _limit(self, destination: ApiDestination) -> RateLimit:
         rate = destination.invocation_rate_limit_per_second
@@ -231,10 +321,12 @@ class ApiDestinationSink:
         return known[1]
 
 
-def _outcome(response: Response, what: str, now_ms: int) -> Outcome:
-    """What an answer means. Its body is not told: it may repeat the request's secrets."""
-    if 200 <= response.status <= 299:
-        return Delivered()
+def _named(destination: ApiDestination) -> str:
+    return f"API destination {destination.name}"
+
+
+def _failure(response: Response, what: str, now_ms: int) -> Outcome:
+    """What an answer means that is no success. Its body is not told: it may repeat the request's secrets."""
     failure = of_status(response.status, what)
     after_s = failures.retry_after_s(response.headers, now_ms)
     if isinstance(failure, Rejected) or after_s is None:
@@ -252,29 +344,34 @@ def of_status(status: int, what: str) -> failures.Failure:
     return Retryable(code, text) if retried else Rejected(code, text)
 
 
-def _request(destination: ApiDestination, attempt: Attempt, credentials: Credentials) -> _Request | Rejected:
-    """The request for one delivery, or why there can be none."""
-    given = attempt.target.http_parameters
-    event = attempt.accepted.event
-    try:
-        path_values = [value_of(text, event) for text in given.path_parameter_values] if given else []
-        target_headers = _dynamic(given.header_parameters, event) if given else {}
-        target_query = _dynamic(given.query_string_parameters, event) if given else {}
-        _check_size(attempt.payload, credentials)
-        return _Request(
-            _url(destination.invocation_endpoint, path_values, target_query | credentials.query),
-            _headers(target_headers, credentials.headers),
-            _body(attempt.payload, credentials.body),
+def _is_dynamic(given: HttpParameters) -> bool:
+    """Whether any of a target's parameters takes its value from the event."""
+    return any(
+        is_dynamic(text)
+        for texts in (
+            given.path_parameter_values,
+            given.header_parameters.values(),
+            given.query_string_parameters.values(),
         )
-    except BadParameter as bad:
-        return Rejected("INVALID_PARAMETER", f"API destination {destination.name}: {bad}")
+        for text in texts
+    )
+
+
+def _head(destination: ApiDestination, given: HttpParameters | None, event: Event, credentials: Credentials) -> Head:
+    """The head of a request for an event. Raises BadParameter, HttpFault."""
+    path_values = [value_of(text, event) for text in given.path_parameter_values] if given else []
+    target_headers = _dynamic(given.header_parameters, event) if given else {}
+    target_query = _dynamic(given.query_string_parameters, event) if given else {}
+    return head_of(
+        destination.http_method,
+        _url(destination.invocation_endpoint, path_values, target_query | credentials.query),
+        _headers(target_headers, credentials.headers),
+    )
 
 
 def _check_size(payload: bytes, credentials: Credentials) -> None:
     """Where the connection adds parameters, they and the payload are 64 KB at most (API reference,
     "ConnectionQueryStringParameter"); a payload to which nothing is added has the size of an event."""
-    if not credentials.query and not credentials.body:
-        return
     size = len(payload) + sum(len(key) + len(value) for key, value in credentials.query.items())
     size += sum(len(key) + len(bytes(value)) for key, value in credentials.body.items())
     if size > limits.CONNECTION_PAYLOAD_BYTES_MAX:

@@ -5,8 +5,8 @@ limit, which AWS delays too), never touches the store: what must be written goes
 in the same transaction as the outcome. It must not know rules' states, retry policies or dead-letter queues.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -87,4 +87,23 @@ class Sink(Protocol):
 
         Every wait on the outside world inside has its own deadline. A sink that returns at once must still be `async`.
         """
+        ...
+
+
+class CallSink(Sink, Protocol):
+    """A sink of one delivery a call that can go without a task to wait in."""
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        """Begin the attempt's call and return True: `done` is then called once with its outcome, later, on the event
+        loop, never from within. False: nothing was begun, because it cannot go without waiting (for a token, for a turn
+        under the destination's rate limit) or would fail at once; `send` is the way, and says how."""
+        ...
+
+
+@runtime_checkable
+class DepositSink(Sink, Protocol):
+    """A sink into an inbox of this hub, whose store is the pipeline's."""
+
+    def deposit(self, attempts: Sequence[Attempt], batch: Batch) -> list[Outcome]:
+        """As `send`, at once: what is delivered is in `batch`, and nothing of the others is."""
         ...

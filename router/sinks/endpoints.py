@@ -4,19 +4,29 @@ An entry that names the account beats one that names only the region, which beat
 first in the file wins. A `Service` shows no secrets: not in its repr, not in what it says of failures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from router import limits
-from router.aws.sigv4 import Credentials, Signer
+from router.aws.sigv4 import Credentials, Signable, Signer
 from router.config import Endpoint, Keys
 from router.core.arn import parse
 from router.sinks import failures
 from router.sinks.base import Retryable
 from router.sinks.failures import Failure
-from router.sinks.http_client import RESPONSE_BYTES_MAX, HttpClient, HttpFault, Response
+from router.sinks.http_client import (
+    RESPONSE_BYTES_MAX,
+    Head,
+    HttpClient,
+    HttpFault,
+    Request,
+    Response,
+    head_of,
+    lines,
+)
 from router.world import World
 
+_FORMS_MAX = 1000  # ours: kinds of requests that are remembered for a service
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -48,6 +58,7 @@ class Service:
         self._signer = Signer(
             Credentials(keys.access_key_id, keys.secret_access_key, keys.session_token), service, region
         )
+        self._forms: dict[tuple[str, str, tuple[tuple[str, str], ...]], tuple[Head, Signable]] = {}
         self._secrets = [keys.secret_access_key, keys.session_token or ""]
         self.what = f"{service} at {self._host}"
 
@@ -60,24 +71,55 @@ class Service:
         """POST `body`, signed, and wait until `deadline` on the world's monotonic clock: the answer, whatever its
         status, or what it means that there is none.
         """
-        path = self._path + path
-        signed = self._signer.headers(
-            method="POST",
-            host=self._host,
-            path=path,
-            query=query,
-            headers=headers,
-            body=body,
-            now_ms=self._world.now_ms(),
-        )
-        url = f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}"
-        timeout_s = max(deadline - self._world.monotonic(), 0)
         try:
-            return await self._client.request(
-                "POST", url, headers=signed, body=body, timeout_s=timeout_s, body_bytes_max=self._body_bytes_max
-            )
+            return await self._client.call(self._request(headers, body, deadline, path=path, query=query))
         except HttpFault as fault:
             return failures.of_fault(fault, self.what)
+
+    def start(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        done: Callable[[Response | Failure], None],
+        *,
+        deadline: float,
+        path: str = "/",
+        query: str = "",
+    ) -> bool:
+        """As `call`, without waiting: `done` gets what it would return, later. False where nothing can be sent."""
+        try:
+            request = self._request(headers, body, deadline, path=path, query=query)
+        except HttpFault:
+            return False
+
+        def answered(result: Response | HttpFault) -> None:
+            done(failures.of_fault(result, self.what) if isinstance(result, HttpFault) else result)
+
+        self._client.start(request, answered)
+        return True
+
+    def _request(self, headers: Mapping[str, str], body: bytes, deadline: float, *, path: str, query: str) -> Request:
+        """Raises HttpFault."""
+        key = (path, query, tuple(headers.items()))
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _FORMS_MAX:
+                self._forms.clear()
+            form = self._forms[key] = self._form(headers, self._path + path, query)
+        head, signable = form
+        time, authorization = self._signer.sign(signable, body, self._world.now_ms())
+        return head.request(
+            body,
+            timeout_s=max(deadline - self._world.monotonic(), 0),
+            body_bytes_max=self._body_bytes_max,
+            more=lines({"X-Amz-Date": time, "Authorization": authorization}),
+        )
+
+    def _form(self, headers: Mapping[str, str], path: str, query: str) -> tuple[Head, Signable]:
+        """What all requests with these headers have in common."""
+        signable = self._signer.signable(method="POST", host=self._host, path=path, query=query, headers=headers)
+        url = f"{self._origin}{path}?{query}" if query else f"{self._origin}{path}"
+        return head_of("POST", url, signable.headers), signable
 
     async def json(self, target: str, version: str, body: bytes, *, deadline: float) -> Response | Failure:
         """One operation of AWS's JSON protocols, `target` as in `AmazonSQS.SendMessageBatch`, `version` 1.0 or 1.1:

@@ -16,7 +16,7 @@ from router.core.event import Event, Location, hop_id
 from router.core.hops import HopRefused, hop
 from router.core.policy import Principal
 from router.lanes import LaneName
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch
@@ -50,9 +50,26 @@ class EventBusSink:
         self._world = world
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
-        return [self._hop(attempt) for attempt in attempts]
+        """What the other bus takes shares one batch, which hangs on the first `Delivered`."""
+        hops = [self._hop(attempt) for attempt in attempts]
+        batch = Batch(essential=True)
+        effects: Batch | None = batch
+        taken = iter(self._plan([one for one in hops if isinstance(one, Incoming)], batch))
+        outcomes: list[Outcome] = []
+        for attempt, one in zip(attempts, hops, strict=True):
+            if isinstance(one, Rejected):
+                outcomes.append(one)
+                continue
+            outcome = next(taken)
+            outcomes.append(
+                _refused(outcome, attempt.target.arn) if isinstance(outcome, Refused) else Delivered(effects)
+            )
+            if isinstance(outcome, Taken):
+                effects = None
+        return outcomes
 
-    def _hop(self, attempt: Attempt) -> Outcome:
+    def _hop(self, attempt: Attempt) -> Incoming | Rejected:
+        """The event at the other bus, or why it may not go there."""
         accepted = attempt.accepted
         here = accepted.location
         via = LaneName(attempt.rule_arn, attempt.target.id)
@@ -61,7 +78,7 @@ class EventBusSink:
         bus = self._find_bus(there, name)
         if bus is None and there.account == here.account:
             # As AWS: acknowledged and dropped; the pipeline counts it, or refuses it where the hub file says so.
-            return self._planned(attempt, Incoming(accepted.event, there, name, via=via))
+            return Incoming(accepted.event, there, name, via=via)
         sender = Principal(here.account, attempt.target.role_arn)
         if bus is None or not self._allowed(sender, bus, accepted.event, attempt.rule_arn):
             return _no_permission(attempt)
@@ -76,16 +93,7 @@ class EventBusSink:
                 id=hop_id(event.id, attempt.rule_arn, attempt.target.id),
                 time=iso_seconds(self._world.now_ms()),
             )
-        return self._planned(
-            attempt, Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent, via=via)
-        )
-
-    def _planned(self, attempt: Attempt, incoming: Incoming) -> Outcome:
-        effects = Batch(essential=True)
-        (outcome,) = self._plan([incoming], effects)
-        if isinstance(outcome, Refused):
-            return _refused(outcome, attempt.target.arn)
-        return Delivered(effects)
+        return Incoming(event, there, name, hops, accepted.trace_header, parent_id=parent, via=via)
 
 
 def _refused(refused: Refused, bus_arn: str) -> Retryable | Rejected:

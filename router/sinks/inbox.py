@@ -43,24 +43,21 @@ class InboxSink:
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         batch = Batch()
-        drafts = [self._draft(attempt) for attempt in attempts]
-        deposited = iter(
-            self._inboxes.deposit_many(
-                batch, attempts[0].target.arn, [draft for draft in drafts if isinstance(draft, Draft)]
-            )
-        )
-        outcomes: list[Outcome] = []
-        effects: Batch | None = batch
-        for draft in drafts:
-            outcome = draft if isinstance(draft, Rejected) else next(deposited)
-            if not isinstance(outcome, Stored):
-                outcomes.append(outcome)
-            elif effects is not None:
-                outcomes.append(Delivered(effects))
-                effects = None
-            else:
-                outcomes.append(_DELIVERED)
+        outcomes = self.deposit(attempts, batch)
+        if _DELIVERED in outcomes:
+            outcomes[outcomes.index(_DELIVERED)] = Delivered(batch)
         return outcomes
+
+    def deposit(self, attempts: Sequence[Attempt], batch: Batch) -> list[Outcome]:
+        """See `sinks.base.DepositSink`."""
+        drafts = [self._draft(attempt) for attempt in attempts]
+        good = [draft for draft in drafts if isinstance(draft, Draft)]
+        deposited = self._inboxes.deposit_many(batch, attempts[0].target.arn, good) if good else []
+        told = [_DELIVERED if isinstance(outcome, Stored) else outcome for outcome in deposited]
+        if len(good) == len(drafts):
+            return told
+        rest = iter(told)
+        return [draft if isinstance(draft, Rejected) else next(rest) for draft in drafts]
 
     def _draft(self, attempt: Attempt) -> Draft | Rejected:
         accepted = attempt.accepted
@@ -84,13 +81,8 @@ class SqsInboxSink(InboxSink):
                 group_id = value_of(group_id, accepted.event)
             except BadParameter as error:
                 return Rejected("INVALID_PARAMETER", f"MessageGroupId: {error}")
-        return Draft(
-            attempt.payload,
-            text_attributes(attempt.attributes),
-            accepted.trace_header,
-            group_id,
-            event_id=accepted.event.id,
-        )
+        attributes = text_attributes(attempt.attributes) if attempt.attributes else None
+        return Draft(attempt.payload, attributes, accepted.trace_header, group_id, None, accepted.event.id)
 
 
 class _LogEvent(msgspec.Struct):

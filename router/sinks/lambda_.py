@@ -6,14 +6,14 @@ named by its ARN, so that credentials of one account never call a namesake in th
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
 from router.core.arn import parse
 from router.sinks.base import Attempt, Delivered, Outcome
-from router.sinks.endpoints import Endpoints
-from router.sinks.failures import json_error
+from router.sinks.endpoints import Endpoints, Service
+from router.sinks.failures import Failure, json_error
 from router.sinks.http_client import Response
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
@@ -29,28 +29,49 @@ class LambdaSink:
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
 
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        service = self._endpoints.service(attempt.target.arn)
+        path, query = _place(attempt)
+        return service.start(
+            _headers(attempt),
+            attempt.payload,
+            lambda answer: done(_outcome(service, answer)),
+            deadline=self._endpoints.deadline(),
+            path=path,
+            query=query,
+        )
+
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         deadline = self._endpoints.deadline()
         return list(await asyncio.gather(*(self._invoke(attempt, deadline) for attempt in attempts)))
 
     async def _invoke(self, attempt: Attempt, deadline: float) -> Outcome:
         service = self._endpoints.service(attempt.target.arn)
-        where = parse(attempt.target.arn)
-        _, name, *qualifier = where.resource.split(":", 2)
-        function = f"arn:{where.partition}:lambda:{where.region}:{where.account}:function:{name}"
-        headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
-        trace = attempt.accepted.trace_header
-        if trace and _HEADER_VALUE.fullmatch(trace):
-            headers["X-Amzn-Trace-Id"] = trace
-        answer = await service.call(
-            headers,
-            attempt.payload,
-            deadline=deadline,
-            path=f"/2015-03-31/functions/{quote(function, safe='')}/invocations",
-            query=f"Qualifier={quote(qualifier[0], safe='')}" if qualifier else "",
-        )
-        if not isinstance(answer, Response):
-            return answer
-        if answer.status // 100 == 2:
-            return Delivered()
-        return service.failure(answer, *json_error(answer))
+        path, query = _place(attempt)
+        answer = await service.call(_headers(attempt), attempt.payload, deadline=deadline, path=path, query=query)
+        return _outcome(service, answer)
+
+
+def _place(attempt: Attempt) -> tuple[str, str]:
+    """Path and query of the function."""
+    where = parse(attempt.target.arn)
+    _, name, *qualifier = where.resource.split(":", 2)
+    function = f"arn:{where.partition}:lambda:{where.region}:{where.account}:function:{name}"
+    query = f"Qualifier={quote(qualifier[0], safe='')}" if qualifier else ""
+    return f"/2015-03-31/functions/{quote(function, safe='')}/invocations", query
+
+
+def _headers(attempt: Attempt) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
+    trace = attempt.accepted.trace_header
+    if trace and _HEADER_VALUE.fullmatch(trace):
+        headers["X-Amzn-Trace-Id"] = trace
+    return headers
+
+
+def _outcome(service: Service, answer: Response | Failure) -> Outcome:
+    if not isinstance(answer, Response):
+        return answer
+    if answer.status // 100 == 2:
+        return Delivered()
+    return service.failure(answer, *json_error(answer))

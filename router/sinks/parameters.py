@@ -15,6 +15,11 @@ class BadParameter(ValueError):
     """The event has no usable value for the parameter."""
 
 
+def is_dynamic(text: str) -> bool:
+    """Whether its value depends on the event."""
+    return _path(text) is not None
+
+
 def value_of(text: str, event: Event) -> str:
     """The parameter's value for this event: what the path finds (a string without its quotes), or the text itself."""
     path = _path(text)

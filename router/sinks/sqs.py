@@ -26,6 +26,9 @@ from router.sinks.parameters import BadParameter, value_of
 
 # What SQS takes as text (API reference, "SendMessage"); one other character would fail the whole batch.
 _NOT_TEXT = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\n\r"
+_KNOWN_MAX = 10_000  # ours: queues whose parts are remembered
+_DELIVERED = Delivered()
 
 
 class _Attribute(msgspec.Struct, frozen=True, rename="pascal"):
@@ -66,6 +69,19 @@ class _Url(msgspec.Struct, frozen=True, rename="pascal"):
     queue_url: str
 
 
+class _Queue:
+    """A target's parts, which are the same for all that goes to it."""
+
+    __slots__ = ("is_fifo", "service", "url", "where")
+
+    def __init__(self, arn: str, service: Service) -> None:
+        self.service = service
+        self.where = parse(arn)
+        self.is_fifo = self.where.resource.endswith(".fifo")
+        self.url = f"{service.url}/{self.where.account}/{self.where.resource}"
+        """Until the endpoint has given one of its own."""
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Answer).decode
 _decode_url = msgspec.json.Decoder(_Url).decode
@@ -80,28 +96,32 @@ class SqsSink:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        self._urls: dict[str, str] = {}
-        """By ARN, where the endpoint has given one of its own."""
+        self._queues: dict[str, _Queue] = {}
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
-        arn = attempts[0].target.arn
-        service = self._endpoints.service(arn)
-        where = parse(arn)
+        queue = self._queue(attempts[0].target.arn)
         deadline = self._endpoints.deadline()
 
         async def call(batch: Sequence[_Entry]) -> Sequence[Outcome] | Failure:
-            queue_url = self._urls.get(arn) or f"{service.url}/{where.account}/{where.resource}"
+            service, queue_url = queue.service, queue.url
             answer = await _send(service, queue_url, batch, deadline=deadline)
             if isinstance(answer, Rejected) and answer.code == "NO_RESOURCE":
-                own_url = await _ask_for_url(service, where, deadline=deadline)
+                own_url = await _ask_for_url(service, queue.where, deadline=deadline)
                 if own_url is not None and own_url != queue_url:
-                    self._urls[arn] = own_url
+                    queue.url = own_url
                     answer = await _send(service, own_url, batch, deadline=deadline)
             return _outcomes(service, batch, answer) if isinstance(answer, Response) else answer
 
-        is_fifo = where.resource.endswith(".fifo")
-        entries = [_entry(str(index), attempt, is_fifo=is_fifo) for index, attempt in enumerate(attempts)]
+        entries = [_entry(str(index), attempt, is_fifo=queue.is_fifo) for index, attempt in enumerate(attempts)]
         return await in_batches(entries, _size, call, count_max=self.batch_max, bytes_max=limits.MESSAGE_BYTES_MAX)
+
+    def _queue(self, arn: str) -> _Queue:
+        known = self._queues.get(arn)
+        if known is None:
+            if len(self._queues) >= _KNOWN_MAX:
+                self._queues.clear()
+            known = self._queues[arn] = _Queue(arn, self._endpoints.service(arn))
+        return known
 
 
 async def _send(service: Service, queue_url: str, batch: Sequence[_Entry], *, deadline: float) -> Response | Failure:
@@ -127,7 +147,8 @@ def _entry(entry_id: str, attempt: Attempt, *, is_fifo: bool) -> _Entry | Reject
         body = attempt.payload.decode()
     except UnicodeDecodeError:
         return Rejected("INVALID_PARAMETER", "the payload is not UTF-8 text")
-    if not body or _NOT_TEXT.search(body):
+    # Most payloads are plain; of the others only what is not is looked at one by one.
+    if not body or ((rest := attempt.payload.translate(None, _PLAIN)) and _NOT_TEXT.search(rest.decode())):
         return Rejected("INVALID_PARAMETER", "the payload is empty or has characters that SQS does not take")
     event = attempt.accepted.event
     group = attempt.target.sqs_parameters.message_group_id if attempt.target.sqs_parameters else None
@@ -153,7 +174,9 @@ def _entry(entry_id: str, attempt: Attempt, *, is_fifo: bool) -> _Entry | Reject
 def _size(entry: _Entry) -> int:
     """Bytes that count against SQS's limits: the body, and the attributes' names, types and values."""
     size = _bytes(entry.message_body)
-    for name, attribute in (entry.message_attributes or {}).items():
+    if entry.message_attributes is None:
+        return size
+    for name, attribute in entry.message_attributes.items():
         size += _bytes(name) + _bytes(attribute.data_type) + _bytes(attribute.string_value)
     return size
 
@@ -167,7 +190,9 @@ def _outcomes(service: Service, batch: Sequence[_Entry], response: Response) -> 
         answer = _decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return service.failure(response)
-    by_id: dict[str, Outcome] = {sent.id: Delivered() for sent in answer.successful or ()}
+    if not answer.failed and [sent.id for sent in answer.successful or ()] == [entry.id for entry in batch]:
+        return [_DELIVERED] * len(batch)
+    by_id: dict[str, Outcome] = {sent.id: _DELIVERED for sent in answer.successful or ()}
     for failed in answer.failed or ():
         by_id[failed.id] = service.entry_failure(failed.code, failed.message or "", is_sender_fault=failed.sender_fault)
     unheard = Retryable("SDK_CLIENT_ERROR", f"{service.what}: the answer does not say what became of the message")

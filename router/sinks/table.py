@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from router.core.arn import parse
-from router.sinks.base import Sink
+from router.sinks.base import DepositSink, Sink
 
 
 class Around(Protocol):
@@ -40,16 +40,26 @@ class SinkTable:
         self._real = real
         self._has_endpoint = has_endpoint
         self._profiles = profiles
-        self._picked: dict[tuple[str, str], Sink] = {}
+        self._picked: dict[tuple[str, str], tuple[Sink, DepositSink | None]] = {}
 
     def pick(self, kind: str, arn: str, rule_arn: str) -> Sink:
         """The sink for a rule's target of this kind; KeyError for a kind that PutTargets would have refused."""
-        found = self._picked.get((kind, arn))
-        if found is None:
-            found = self._direct.get(kind) or (self._real[kind] if self.is_real(kind, arn) else self._inboxes[kind])
-            self._picked[kind, arn] = found
+        found, _ = self._picked.get((kind, arn)) or self._pick(kind, arn)
         profiles = self._profiles
         return found if profiles is None or not profiles.in_force else profiles.around(found, arn, rule_arn)
+
+    def inbox(self, kind: str, arn: str, rule_arn: str) -> DepositSink | None:
+        """As `pick`, where that leads into an inbox of this hub and nothing stands around it."""
+        found, inbox = self._picked.get((kind, arn)) or self._pick(kind, arn)
+        profiles = self._profiles
+        if inbox is None or profiles is None or not profiles.in_force:
+            return inbox
+        return inbox if profiles.around(found, arn, rule_arn) is found else None
+
+    def _pick(self, kind: str, arn: str) -> tuple[Sink, DepositSink | None]:
+        found = self._direct.get(kind) or (self._real[kind] if self.is_real(kind, arn) else self._inboxes[kind])
+        picked = self._picked[kind, arn] = found, found if isinstance(found, DepositSink) else None
+        return picked
 
     def is_real(self, kind: str, arn: str) -> bool:
         """Whether the hub file gives an endpoint for the service at the ARN's account and region."""

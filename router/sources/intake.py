@@ -21,7 +21,8 @@ from router.core.policy import Decision, Principal
 from router.core.ruletable import MalformedDetail, RuleTable
 from router.errors import AccessDeniedException, ValidationException
 from router.metrics import Metrics
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming
 from router.sources.outcome import MALFORMED_DETAIL, Refused, Taken, Withheld
 from router.world import World, iso_seconds
 
@@ -132,12 +133,12 @@ class Intake:
         if any(not isinstance(door, _Door) or door.bus is None for door in doors.values()):
             checked = [self._read_for_nobody(item) for item in checked]
         outcomes = await self._accept(checked)
-        codes = [outcome.code if isinstance(outcome, Refused) else None for outcome in outcomes]
-        if any(codes):
-            for entry, code in zip(entries, codes, strict=True):
-                if code is not None:
-                    self._metrics.bus(caller, self._counted_bus(caller, entry, default_bus)).refused += 1
-        self._metrics.put("PutEvents", caller).took(codes)
+        refused: list[str] = []
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                refused.append(outcome.code)
+                self._metrics.bus(caller, self._counted_bus(caller, entry, default_bus)).refused += 1
+        self._metrics.put("PutEvents", caller).took(len(entries), refused)
         return outcomes
 
     def _doors(self, caller: Location, entries: Sequence[Entry], default_bus: str) -> _Doors:
@@ -176,7 +177,7 @@ class Intake:
     ) -> list[Incoming | Refused]:
         now = iso_seconds(self._world.now_ms())
         return [
-            _checked(caller, entry, event_id, now=now, door=doors[entry.event_bus_name], trace=trace_header)
+            _checked(caller, entry, event_id, now, doors[entry.event_bus_name], trace_header)
             for entry, event_id in zip(entries, ids, strict=True)
         ]
 
@@ -313,9 +314,9 @@ class Intake:
             if isinstance(item, Refused):
                 return item
             if isinstance(item, Incoming):
-                refused = self._pipeline.refusal(item)
+                refused = self._pipeline.planner.refusal(item)
                 if refused is None and len(message) > 1:
-                    refused = self._pipeline.too_costly(item)
+                    refused = self._pipeline.planner.too_costly(item)
                 if refused is not None:
                     return refused
                 items.append(item)
@@ -379,7 +380,7 @@ def _where(caller: Location, bus: str) -> tuple[Location, str] | Refused:
 
 
 def _checked(
-    caller: Location, entry: Entry, event_id: str, *, now: str, door: "_Door | Refused", trace: str | None
+    caller: Location, entry: Entry, event_id: str, now: str, door: "_Door | Refused", trace: str | None
 ) -> Incoming | Refused:
     """The entry as an event at its bus, or AWS's reason why not; its detail is checked when it is matched."""
     if not entry.source or not entry.detail_type or not entry.detail:

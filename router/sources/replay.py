@@ -39,7 +39,7 @@ from router.errors import (
     ServiceUnavailable,
 )
 from router.metrics import Metrics
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch, Store, Table
 from router.world import World, uuid5

@@ -27,7 +27,7 @@ from router.catalog.state import Changes
 from router.core.event import Event
 from router.core.schedule import InvalidSchedule, Schedule, fires, next_after, parse
 from router.metrics import Metrics
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch, Store, StoreError, Table
 from router.world import World, iso_ms, iso_seconds, uuid5

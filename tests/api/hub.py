@@ -15,7 +15,7 @@ from router.catalog.catalog import Catalog
 from router.core.event import Event
 from router.errors import ApiError
 from router.metrics import Metrics
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import Refused, Taken
 from router.sources.replay import Replays
 from router.store.base import Batch

@@ -14,7 +14,7 @@ from router.core.event import Location
 from router.errors import ValidationException
 from router.metrics import Metrics
 from router.partners import Partners
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import THROTTLED, Refused, Taken
 from tests.api.hub import ME, THEM, Api, serving
 from tests.catalog.hub import HERE, OTHER, Clock

@@ -72,9 +72,10 @@ def _botocore(
     kind: type = botocore.auth.SigV4Auth,
     key_id: str = "AKIDEXAMPLE",
     secret: str = _SECRET,
+    now_ms: int = _NOW_MS,
 ) -> Any:
     request = botocore.awsrequest.AWSRequest(method=method, url=url, data=body, headers=dict(headers))
-    now = datetime.fromtimestamp(_NOW_MS / 1000, UTC)
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
     with patch("botocore.auth.get_current_datetime", return_value=now):
         kind(botocore.credentials.Credentials(key_id, secret, token), "events", "eu-west-1").add_auth(request)
     return request
@@ -164,6 +165,23 @@ def test_a_signer_keeps_its_key_for_a_day_and_changes_it_after() -> None:
         sent = signer.headers(method="POST", host="h", path="/", headers={}, body=b"", now_ms=now_ms)
         lower = {name.lower(): value for name, value in sent.items()}
         assert _caller(lower, body=b"", now_ms=now_ms).account == "111111111111"
+
+
+_MOMENTS = st.lists(st.tuples(st.integers(-100_000, 200_000), st.binary(max_size=30)), min_size=1, max_size=6)
+
+
+@given(_PATHS, _QUERIES, _HEADER_SETS, _MOMENTS, st.sampled_from([None, "to+ken=="]))
+def test_what_is_signed_again_is_signed_as_botocore_signs_it_then(
+    path: str, query: str, headers: dict[str, str], moments: list[tuple[int, bytes]], token: str | None
+) -> None:
+    url = f"http://hub:4610{path}" + (f"?{query}" if query else "")
+    signer = Signer(msgspec.structs.replace(_CREDENTIALS, session_token=token), "events", "eu-west-1")
+    signable = signer.signable(method="POST", host="hub:4610", path=path, query=query, headers=headers)
+    for offset_s, body in moments:
+        now_ms = _NOW_MS + 1000 * offset_s
+        theirs = _botocore("POST", url, headers, body, token=token, now_ms=now_ms)
+        assert signer.sign(signable, body, now_ms) == (theirs.headers["X-Amz-Date"], theirs.headers["Authorization"])
+        assert "secret" not in repr(signable).lower()
 
 
 def test_a_signer_replaces_headers_that_it_makes() -> None:

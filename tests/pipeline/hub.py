@@ -27,11 +27,12 @@ from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
 from router.lanes import DeadLetter, Lane
 from router.metrics import Metrics, SinkCounters
-from router.pipeline import Incoming, Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Incoming, Settings
 from router.simulator.inboxes import Inboxes
 from router.simulator.profiles import Profiles
 from router.simulator.records import Message
-from router.sinks.base import Attempt, Delivered, Outcome, Sink
+from router.sinks.base import Attempt, Delivered, Outcome, Retryable, Sink
 from router.sinks.event_bus import EventBusSink
 from router.sinks.inbox import inbox_sinks
 from router.sinks.table import SinkTable
@@ -164,7 +165,7 @@ class Hub:
         bus_sink = EventBusSink(
             find_bus=self.catalog.bus,
             allowed=lambda sender, bus, event, rule_arn: self.open_to_all or sender.account == bus.location.account,
-            plan=lambda incoming, batch: self.pipeline.plan(incoming, batch),
+            plan=lambda incoming, batch: self.pipeline.planner.plan(incoming, batch),
             world=world,
         )
         self.sinks = SinkTable(
@@ -441,3 +442,28 @@ def incoming(
 
 def started(work: Coroutine[None, None, _T]) -> "asyncio.Task[_T]":
     return asyncio.create_task(work)
+
+
+class CalledSink(ScriptedSink):
+    """As `ScriptedSink`, and its calls can be begun without being waited for."""
+
+    def __init__(self, *, concurrency: int = 1) -> None:
+        super().__init__(concurrency=concurrency)
+        self.begins = True
+        self._begun: set[asyncio.Task[None]] = set()
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        if not self.begins:
+            return False
+
+        async def call() -> None:
+            try:
+                (outcome,) = await self.send([attempt])
+            except ZeroDivisionError:
+                outcome = Retryable("INTERNAL_ERROR", "bug")
+            done(outcome)
+
+        task = asyncio.create_task(call())
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return True

@@ -10,7 +10,7 @@ from router import archive_rows
 from router.catalog.archives import managed_pattern
 from router.core.event import Event
 from router.errors import ResourceNotFoundException
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.outcome import Refused, Taken
 from router.store.base import Batch, StoreError, StoreFull, Table
 from tests.pipeline.hub import (
@@ -289,7 +289,7 @@ async def test_what_was_on_its_way_when_its_archive_was_deleted_goes_too() -> No
     async with running(store, ScriptedSink()) as hub:
         await hub.archive()
         batch = Batch()
-        hub.pipeline.plan([incoming("e1")], batch)
+        hub.pipeline.planner.plan([incoming("e1")], batch)
         await hub.archives.delete(HERE, "all")
         await hub.archives.sweep()
         await store.commit(batch)
@@ -319,7 +319,7 @@ async def test_what_was_on_its_way_into_an_archive_without_events_goes_too() -> 
         world.ms += DAY_MS + 1
         await hub.archives.sweep()
         batch = Batch()
-        hub.pipeline.plan([incoming("e1")], batch)
+        hub.pipeline.planner.plan([incoming("e1")], batch)
         await hub.archives.delete(HERE, "all")
         coming = asyncio.create_task(store.commit(batch))
         await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from router.catalog.target_parameters import SqsParameters
 from router.core.bus_log import LEVELS, Level
 from router.core.pace import PaceSettings, Probing
 from router.lanes import LaneName
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.simulator.records import decode_message, decode_record
 from router.sinks.base import Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, Taken

@@ -24,6 +24,7 @@ from tests.pipeline.hub import (
     ORDERS,
     QUEUE,
     RULE_ARN,
+    CalledSink,
     HandWorld,
     Hub,
     ScriptedSink,
@@ -65,7 +66,10 @@ class Run:
 
     def sink(self) -> ScriptedSink:
         self.batch_max, self.concurrency = self.dice.choice([1, 3, 10]), self.dice.choice([1, 4])
-        sink = ScriptedSink(batch_max=self.batch_max, concurrency=self.concurrency)
+        if self.batch_max == 1 and self.dice.random() < 0.7:
+            sink: ScriptedSink = CalledSink(concurrency=self.concurrency)
+        else:
+            sink = ScriptedSink(batch_max=self.batch_max, concurrency=self.concurrency)
         sink.always = self.outcome
         return sink
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from router.core.event import Event, Location
-from router.pipeline import Settings
+from router.planning import Settings
 from router.sources.outcome import Taken
 from router.store.base import StoreError, Table
 from tests.pipeline.hub import (

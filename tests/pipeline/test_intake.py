@@ -5,7 +5,7 @@ import pytest
 
 from router.core.cloudtrail import Trail
 from router.core.policy import Decision
-from router.pipeline import Settings
+from router.planning import Settings
 from router.sources.intake import Intake
 from router.sources.outcome import Refused, Taken
 from router.store.base import StoreError

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from router.core.pace import PaceSettings, Probing, TargetLimits
 from router.core.ruletable import RuleTable
 from router.core.ruletable_lookup import TooManySteps
-from router.pipeline import Settings
+from router.planning import Settings
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
 from router.store.base import Batch, StoreError, StoreFull, Table
@@ -422,23 +423,26 @@ async def test_a_delivery_that_was_made_is_not_made_again_because_the_store_fail
 
 
 async def test_a_deposit_that_could_not_be_written_is_made_again_and_is_there_once(
-    hub: Hub, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await hub.queue(QUEUE)
-    await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
     failures = [StoreError("broken"), StoreFull("full")]
 
     def refuses(batch: Batch) -> StoreError | None:
         return failures.pop() if batch.essential and failures else None
 
-    store.refuses = refuses
-    with quick_pauses(monkeypatch):
-        await hub.accept("e1", "e2")
-        await until(hub.settled)
-    assert failures == []
-    assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2"]
-    assert hub.inboxes.describe(QUEUE).messages == 2
-    assert hub.lanes.bytes_in_memory == 0
+    # With a rate, deliveries wait for their turn and are not made with the acceptance.
+    paces = PaceSettings(Probing(0, 30.0), [("*", TargetLimits(rate_per_s=1000.0))])
+    async with running(store, ScriptedSink(), paces=paces) as hub:
+        await hub.queue(QUEUE)
+        await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
+        store.refuses = refuses
+        with quick_pauses(monkeypatch):
+            await hub.accept("e1", "e2")
+            await until(hub.settled)
+        assert failures == []
+        assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2"]
+        assert hub.inboxes.describe(QUEUE).messages == 2
+        assert hub.lanes.bytes_in_memory == 0
 
 
 async def test_an_inbox_that_takes_some_of_a_batch_gets_those_once_and_the_rest_later(store: MemoryStore) -> None:
@@ -454,6 +458,81 @@ async def test_an_inbox_that_takes_some_of_a_batch_gets_those_once_and_the_rest_
         hub.advance(1)
         await until(hub.settled)
         assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2", "e3", "e4"]
+
+
+# with the acceptance
+
+
+async def test_an_event_is_in_its_inbox_when_it_is_answered_with_one_commit(hub: Hub, store: MemoryStore) -> None:
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
+    before = len(store.commits)
+    assert await hub.accept("e1", "e2") == [Taken("e1"), Taken("e2")]
+    assert [message.event_id for message in hub.messages(QUEUE)] == ["e1", "e2"]
+    assert len(store.commits) - before == 1
+    assert (hub.journal(), hub.lanes.pending) == (0, 0)
+    assert store.scan(Table.DELIVERIES) == []
+    counters, rule = hub.metrics.sink(HERE, "default", "sqs"), hub.metrics.rule(RULE_ARN)
+    assert (counters.attempts, counters.delivered, rule.attempts, rule.delivered) == (2, 2, 2, 2)
+    assert hub.metrics.bus(HERE, "default").deliveries == 2
+
+
+async def test_an_event_that_is_refused_is_in_no_inbox(hub: Hub, store: MemoryStore) -> None:
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
+    store.refuses = lambda batch: StoreFull("full")
+    assert await hub.accept("e1") == [THROTTLED]
+    store.refuses = lambda batch: None
+    assert hub.messages(QUEUE) == []
+    assert hub.inboxes.describe(QUEUE).messages == 0
+    assert hub.metrics.sink(HERE, "default", "sqs").attempts == 0
+
+
+async def test_beside_an_inbox_another_target_has_a_row_and_the_body(hub: Hub, sink: ScriptedSink) -> None:
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target("inbox", QUEUE), target("first"), target("second", SECOND))
+    await hub.accept("e1")
+    assert [message.event_id for message in hub.messages(QUEUE)] == ["e1"]
+    await until(hub.settled)
+    assert sink.ids == ["e1", "e1"]
+    assert hub.journal() == 0
+
+
+async def test_what_an_inbox_does_not_take_at_once_waits_beside_what_others_wait_for(
+    hub: Hub, store: MemoryStore, sink: ScriptedSink
+) -> None:
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target("inbox", QUEUE), target("busy"))
+    hub.inboxes._messages_max = 1
+    sink.always = BUSY
+    await hub.accept("e1", "e2")
+    await until(lambda: hub.lanes.parked == 3 and hub.idle())
+    assert [message.event_id for message in hub.messages(QUEUE)] == ["e1"]
+    references = [int.from_bytes(value, "big") for _, value in store.scan(Table.REFERENCES)]
+    assert (len(store.scan(Table.EVENTS)), references) == (2, [2])
+    hub.inboxes._messages_max = 10
+    sink.always = Delivered()
+    hub.advance(3)
+    await until(hub.settled)
+    assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2"]
+    assert hub.journal() == 0
+
+
+async def test_behind_what_waits_for_an_inbox_nothing_is_delivered_at_once(hub: Hub, store: MemoryStore) -> None:
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
+    hub.inboxes._messages_max = 0
+    await hub.accept("e1")
+    await until(lambda: hub.lanes.parked == 1 and hub.idle())
+    hub.inboxes._messages_max = 10
+    await hub.accept("e2")
+    rows = [
+        key for batch in store.commits for table, key, value in batch.ops if table == Table.DELIVERIES and value == b""
+    ]
+    assert len(rows) == 2
+    hub.advance(3)
+    await until(hub.settled)
+    assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2"]
 
 
 # lanes together

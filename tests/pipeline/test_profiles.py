@@ -139,6 +139,13 @@ async def test_a_target_that_no_profile_fits_has_its_sink_as_it_is(start: Start,
         assert isinstance(hub.sinks.pick("lambda", FUNCTION, RULE_ARN), FaultySink)
 
 
+async def test_a_call_under_a_profile_is_never_begun_without_waiting(start: Start, sink: ScriptedSink) -> None:
+    async with start(SLOW) as hub:
+        picked = hub.sinks.pick("lambda", FUNCTION, RULE_ARN)
+        assert isinstance(picked, FaultySink)
+        assert not hasattr(picked, "begin")
+
+
 async def test_a_profile_that_is_switched_off_does_nothing_until_it_is_on(start: Start, sink: ScriptedSink) -> None:
     off = Profile(name="slow", latency=ProfileLatency(fixed_ms=1), enabled=False)
     async with start(off) as hub:

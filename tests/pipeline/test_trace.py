@@ -9,7 +9,7 @@ import pytest
 from router import limits
 from router.core.event import Location
 from router.errors import ResourceNotFoundException
-from router.pipeline import Settings
+from router.planning import Settings
 from router.sinks.base import Delivered, Rejected, Retryable
 from router.sources.outcome import Taken
 from router.store.base import StoreError, Table

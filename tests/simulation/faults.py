@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
-from router.sinks.http_client import HttpClient, HttpFault, Response
+from router.sinks.http_client import Done, HttpClient, HttpFault, Request, Response, Started
 from tests.simulation.clock import SimulatedLoop
 
 Kind = Literal[
@@ -55,6 +55,7 @@ REACHED = (
     "refused commit there after a crash",
     "answer lost in a crash",
     "attempt cut off by a crash",
+    "delivered with its acceptance",
     "throttled at the door",
     "malformed detail",
     "unknown bus",
@@ -136,19 +137,24 @@ class Targets(HttpClient):
     def __init__(self, weathers: Mapping[str, Weather]) -> None:
         super().__init__()
         self._weathers = weathers
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes,
-        timeout_s: float,
-        body_bytes_max: int = 0,
-    ) -> Response:
-        weather = self._weathers[url.rpartition("/")[2]]
-        kind, dice = weather.now(), weather.dice
+    def start(self, request: Request, done: Done) -> Started:
+        async def answer() -> None:
+            try:
+                result: Response | HttpFault = await self._answer(request)
+            except HttpFault as fault:
+                result = fault
+            done(result)
+
+        task = asyncio.create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _answer(self, request: Request) -> Response:
+        weather = self._weathers[request.data.split(b" ", 2)[1].decode().rpartition("/")[2]]
+        kind, dice, timeout_s = weather.now(), weather.dice, request.timeout_s
         if kind == "timeout":
             await asyncio.sleep(timeout_s)
             raise HttpFault("timeout", "no complete answer in time")

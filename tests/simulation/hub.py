@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio
 import anyio.abc
@@ -23,11 +23,12 @@ from router.connections import Connections
 from router.core.pace import PaceSettings, Probing
 from router.dead_letters import DeadLetters
 from router.metrics import Metrics
-from router.pipeline import Incoming, Pipeline, Settings
+from router.pipeline import Pipeline
+from router.planning import Incoming, Settings
 from router.secrets import Secrets
 from router.simulator.inboxes import Inboxes
 from router.sinks.api_destination import ApiDestinationSink
-from router.sinks.base import Attempt, Delivered, Outcome, Retryable, Sink
+from router.sinks.base import Attempt, CallSink, Delivered, DepositSink, Outcome, Retryable, Sink
 from router.sinks.event_bus import EventBusSink
 from router.sinks.http_client import Clients
 from router.sinks.inbox import inbox_sinks
@@ -120,6 +121,47 @@ class Watched:
         return pair
 
 
+class WatchedInbox(Watched):
+    """A sink into an inbox, which may be asked to deliver with the acceptance: that is an attempt once it is durable,
+    and nothing before."""
+
+    def deposit(self, attempts: Sequence[Attempt], batch: Batch) -> list[Outcome]:
+        assert isinstance(self._sink, DepositSink), "inboxes take deposits"
+        outcomes = self._sink.deposit(attempts, batch)
+        pairs = [
+            self._pair(attempt)
+            for attempt, outcome in zip(attempts, outcomes, strict=True)
+            if isinstance(outcome, Delivered)
+        ]
+        if pairs:
+            batch.then(lambda: self._deposited(pairs))
+        return outcomes
+
+    def _deposited(self, pairs: Sequence[Pair]) -> None:
+        tries = self._ledger.called(pairs)
+        self._ended(tries, [Delivered()] * len(tries))
+        self._ledger.hit("delivered with its acceptance")
+
+
+class WatchedCalls(Watched):
+    """A sink whose calls are begun without being waited for, as far as they can be."""
+
+    def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
+        if not self._world.alive:
+            return True  # nobody will hear of it
+        tries: list[Try] = []
+
+        def ended(outcome: Outcome) -> None:
+            if self._world.alive:
+                self._ended(tries, [outcome])
+                done(outcome)
+
+        if not cast("CallSink", self._sink).begin(attempt, ended):
+            return False
+        tries += self._ledger.called([self._pair(attempt)])
+        return True
+
+
 class WatchedHops(Watched):
     """The sink for other buses, asked for one delivery at a time, as it treats them anyway; what is planned at the
     other bus meanwhile is that delivery's hop."""
@@ -179,8 +221,12 @@ class Process:
         ledger: Ledger,
         weathers: Mapping[str, Weather],
         probed_after: int,
+        *,
+        deposits: bool = True,
     ) -> None:
+        """With `deposits` what goes into an inbox may be delivered with its acceptance."""
         self.store = store
+        self._deposits = deposits
         self.world = world
         self.ledger = ledger
         self.metrics = Metrics()
@@ -221,6 +267,7 @@ class Process:
 
     def _sinks(self, weathers: Mapping[str, Weather]) -> SinkTable:
         watched = partial(Watched, ledger=self.ledger, world=self.world)
+        into_inbox = partial(WatchedInbox if self._deposits else Watched, ledger=self.ledger, world=self.world)
         hops = WatchedHops(
             EventBusSink(
                 find_bus=self.catalog.bus,
@@ -238,15 +285,17 @@ class Process:
         functions = ScriptedSink(weathers["function"], kind="lambda", concurrency=2)
         letters = ScriptedSink(weathers["letters"], kind="sqs", concurrency=1)
         return SinkTable(
-            direct={"event_bus": hops, "api_destination": watched(destinations)},
-            inboxes={kind: watched(sink) for kind, sink in inbox_sinks(self.inboxes).items()}
+            direct={"event_bus": hops, "api_destination": WatchedCalls(destinations, self.ledger, self.world)},
+            inboxes={kind: into_inbox(sink) for kind, sink in inbox_sinks(self.inboxes).items()}
             | {"lambda": watched(functions)},
             real={"sqs": watched(letters, letters=True)},
             has_endpoint=lambda service, account, region: account == scenario.OTHER.account,
         )
 
     def _plan_hop(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:
-        outcomes = self.pipeline.plan(incoming, batch)
+        for item in incoming:
+            self.ledger.known(item.event.id, item.parent_id or item.event.id)
+        outcomes = self.pipeline.planner.plan(incoming, batch)
         self._hops.planned += zip(incoming, outcomes, strict=True)
         return outcomes
 

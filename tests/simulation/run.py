@@ -78,6 +78,7 @@ class Run:
         }
         self.crashes = self.dice.randint(2, 3)
         self._probed_after = self.dice.choice((3, 10))
+        self._deposits = self.dice.random() < 0.7
         self.wrong: list[str] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._ids = count(1)
@@ -146,7 +147,7 @@ class Run:
     async def _started(self) -> Process:
         world = self._world = SimulatedWorld(self.loop, self.dice, self._ids.__next__)
         store = SimulatedStore(self.image, self.disk, lambda: self._died(process))
-        process = Process(store, world, self.ledger, self.weathers, self._probed_after)
+        process = Process(store, world, self.ledger, self.weathers, self._probed_after, deposits=self._deposits)
         self.ledger.started()
         self.note("start")
         process.load()

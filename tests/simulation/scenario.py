@@ -16,7 +16,7 @@ from router.config import Hub, parse
 from router.core import retry
 from router.core.arn import bus_arn, queue_arn, rule_arn
 from router.core.event import Event, Location
-from router.pipeline import Incoming
+from router.planning import Incoming
 
 HERE = Location("111111111111", "us-east-1")
 OTHER = Location("222222222222", "us-east-1")

@@ -5,12 +5,13 @@ A bug is put in by replacing one function of the hub or of the simulated disk. I
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from router import attempts as attempts_module
 from router import pipeline as pipeline_module
 from router import retries
 from router.catalog.catalog import Catalog
@@ -19,7 +20,8 @@ from router.catalog.state import Changes
 from router.core import pace, retry
 from router.core.event import Event, envelope
 from router.lanes import DeadLetter, Delivery, Lane, Lanes, Progress
-from router.pipeline import Incoming, Pipeline
+from router.pipeline import Pipeline
+from router.planning import Incoming, Planner
 from router.sinks.base import Attempt, Delivered, Outcome
 from router.sinks.event_bus import EventBusSink
 from router.store.base import Batch, StoreError, Table
@@ -140,38 +142,54 @@ def what_a_restart_finds_waits_for_the_next_event(patch: Patch) -> None:
 
 
 def an_event_goes_where_the_one_before_it_went(patch: Patch) -> None:
-    plan = Pipeline._plan_deliveries
+    deliveries = Planner._deliveries
     before: list[Sequence[RoutedRule]] = [()]
 
-    def bad(self: Pipeline, item: Incoming, rules: Sequence[RoutedRule], **more: Any) -> Any:
+    def bad(self: Planner, plan: Any, item: Incoming, rules: Sequence[RoutedRule]) -> Any:
         wrong, before[0] = before[0] or rules, rules
-        return plan(self, item, wrong, **more)
+        return deliveries(self, plan, item, wrong)
 
-    patch.setattr(Pipeline, "_plan_deliveries", bad)
+    patch.setattr(Planner, "_deliveries", bad)
 
 
 def a_delivery_goes_to_one_of_two_targets(patch: Patch) -> None:
-    offered = Lanes.add
+    row = Planner._row
 
-    def bad(self: Lanes, lane: Lane, batch: Batch, **more: Any) -> bytes:
-        mute = lane.name.target_id == "work" and not more.get("progress")
-        return offered(self, lane, Batch() if mute else batch, **more)
+    def bad(self: Planner, plan: Any, line: Any, *more: Any) -> Delivery:
+        batch = plan.batch
+        if line.lane.name.target_id == "work":
+            plan.batch = Batch()
+        made = row(self, plan, line, *more)
+        plan.batch = batch
+        return made
 
-    patch.setattr(Lanes, "add", bad)
+    patch.setattr(Planner, "_row", bad)
+
+
+def what_an_inbox_takes_at_once_is_delivered_again(patch: Patch) -> None:
+    deliver = Planner._deliver_at_once
+
+    def bad(self: Planner, plan: Any, line: Any) -> None:
+        deliver(self, plan, line)
+        if not line.offered:
+            self._leave_for_later(plan, line, *line.at_once[0])
+
+    patch.setattr(Planner, "_deliver_at_once", bad)
 
 
 def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, kind: str, tried: list[Any], **more: Any) -> None:
-        apart = []
-        for delivery, attempt, outcome in tried:
-            if isinstance(outcome, Delivered) and outcome.effects is not None:
-                with suppress(StoreError):
-                    await self._store.commit(outcome.effects)
-                    outcome = Delivered()
-            apart.append((delivery, attempt, outcome))
-        await settle(self, lane, target, kind, apart, **more)
+    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
+        apart: dict[Any, list[Any]] = {}
+        for made, tried in tried_by.items():
+            for delivery, attempt, outcome in tried:
+                if isinstance(outcome, Delivered) and outcome.effects is not None:
+                    with suppress(StoreError):
+                        await self._store.commit(outcome.effects)
+                        outcome = Delivered()
+                apart.setdefault(made, []).append((delivery, attempt, outcome))
+        await settle(self, lane, target, apart)
 
     patch.setattr(Pipeline, "_settle", bad)
 
@@ -179,10 +197,10 @@ def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
 def a_delivered_event_is_a_dead_letter_too(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, kind: str, tried: list[Any], **more: Any) -> None:
-        await settle(self, lane, target, kind, tried, **more)
+    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
+        await settle(self, lane, target, tried_by)
         batch = Batch()
-        for delivery, _, outcome in tried:
+        for delivery, _, outcome in (one for tried in tried_by.values() for one in tried):
             if isinstance(outcome, Delivered) and outcome.effects is None and lane.name.target_id == "work":
                 name = lane.name
                 letter = DeadLetter(delivery.accepted, name.rule_arn, name.target_id, None, "CODE", "", 1, None, 0)
@@ -194,15 +212,16 @@ def a_delivered_event_is_a_dead_letter_too(patch: Patch) -> None:
 
 
 def what_a_hop_becomes_is_forgotten(patch: Patch) -> None:
-    planned = EventBusSink._planned
+    send = EventBusSink.send
 
-    def bad(self: EventBusSink, attempt: Attempt, incoming: Incoming) -> Outcome:
-        outcome = planned(self, attempt, incoming)
-        if isinstance(outcome, Delivered) and outcome.effects is not None:
-            outcome.effects.ops.clear()
-        return outcome
+    async def bad(self: EventBusSink, attempts: Sequence[Attempt]) -> list[Outcome]:
+        outcomes = await send(self, attempts)
+        for outcome in outcomes:
+            if isinstance(outcome, Delivered) and outcome.effects is not None:
+                outcome.effects.ops.clear()
+        return outcomes
 
-    patch.setattr(EventBusSink, "_planned", bad)
+    patch.setattr(EventBusSink, "send", bad)
 
 
 def an_event_carries_the_body_of_another(patch: Patch) -> None:
@@ -211,7 +230,7 @@ def an_event_carries_the_body_of_another(patch: Patch) -> None:
         return before or last[0]
 
     last = [b""]
-    patch.setattr(pipeline_module, "payload", bad)
+    patch.setattr(attempts_module, "payload", bad)
 
 
 def a_change_of_the_catalog_is_not_stored(patch: Patch) -> None:
@@ -231,22 +250,22 @@ def a_change_of_the_catalog_is_not_stored(patch: Patch) -> None:
 def a_delivery_is_counted_twice(patch: Patch) -> None:
     settled = Pipeline._settled
 
-    def bad(self: Pipeline, lane: Lane, tried: list[Any], *more: Any) -> None:
-        settled(self, lane, tried, *more)
-        more[-1].delivered += any(isinstance(outcome, Delivered) for _, _, outcome in tried)
+    def bad(self: Pipeline, lane: Lane, made: Any, tried: list[Any], **more: Any) -> None:
+        settled(self, lane, made, tried, **more)
+        more["counters"].delivered += any(isinstance(outcome, Delivered) for _, _, outcome in tried)
 
     patch.setattr(Pipeline, "_settled", bad)
 
 
 def a_refused_event_for_an_unknown_bus_is_counted(patch: Patch) -> None:
-    plan = Pipeline.plan
+    plan = Planner.plan
 
-    def bad(self: Pipeline, incoming: Sequence[Incoming], batch: Batch) -> Any:
+    def bad(self: Planner, incoming: Sequence[Incoming], batch: Batch) -> Any:
         self._metrics.unknown_bus += sum(item.bus == "nowhere" for item in incoming)
         return plan(self, incoming, batch)
 
-    patch.setattr(Pipeline, "plan", bad)
-    patch.setattr(Pipeline, "_dropped", lambda self: None)
+    patch.setattr(Planner, "plan", bad)
+    patch.setattr(Planner, "_dropped", lambda self: None)
 
 
 def a_pending_delivery_is_not_counted(patch: Patch) -> None:
@@ -306,6 +325,7 @@ BUGS: Sequence[tuple[Callable[[Patch], None], str]] = (
     (what_a_restart_finds_waits_for_the_next_event, "ms too late"),
     (an_event_goes_where_the_one_before_it_went, "no rule sent it"),
     (a_delivery_goes_to_one_of_two_targets, "was lost"),
+    (what_an_inbox_takes_at_once_is_delivered_again, "after it was delivered|times in its inbox"),
     (what_follows_is_written_apart_from_its_settlement, "times in its inbox|is not settled, yet it went on"),
     (a_delivered_event_is_a_dead_letter_too, "yet it is a dead letter"),
     (what_a_hop_becomes_is_forgotten, "was lost|times in its inbox"),

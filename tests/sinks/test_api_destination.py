@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,11 +16,11 @@ from router.config import ConfigError, Hub, parse
 from router.core.event import Location
 from router.sinks.api_destination import ApiDestinationSink, RateLimit
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
-from router.sinks.http_client import Clients, HttpClient, Response
+from router.sinks.http_client import Clients, Done, HttpClient, Request, Response, Started
 from tests.connections import parts_of
 from tests.pipeline.hub import until
 from tests.sinks import suite
-from tests.sinks.fakes import HERE, always, attempt, serving
+from tests.sinks.fakes import HERE, always, attempt, saying, serving, talking
 
 API_KEY = "the-api-key-value"
 PASSWORD = "the-password"
@@ -236,17 +236,9 @@ async def test_other_statuses_are_rejected(status: int) -> None:
 
 
 async def test_switching_protocols_is_rejected() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with sink_of(hub_at(url)) as sink:
-            [outcome] = await sink.send([attempt(TARGET)])
+    upgrade = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    async with talking(saying(upgrade)) as url, sink_of(hub_at(url)) as sink:
+        [outcome] = await sink.send([attempt(TARGET)])
     assert isinstance(outcome, Rejected)
     assert "101" in outcome.message
 
@@ -284,18 +276,9 @@ class Recorded(HttpClient):
         super().__init__()
         self.timeouts_s: list[float] = []
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        body: bytes,
-        timeout_s: float,
-        body_bytes_max: int = 0,
-    ) -> Response:
-        self.timeouts_s.append(timeout_s)
-        return Response(200, {}, b"")
+    def start(self, request: Request, done: Done) -> Started:
+        self.timeouts_s.append(request.timeout_s)
+        return asyncio.get_running_loop().call_soon(done, Response(200, {}, b""))
 
 
 async def test_a_request_has_five_seconds_in_all() -> None:

@@ -9,7 +9,7 @@ from router.catalog.model import Bus, Target
 from router.core.event import Location, hop_id
 from router.core.hops import Hops
 from router.lanes import LaneName
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sinks.event_bus import EventBusSink
 from router.sources.outcome import MALFORMED_DETAIL, STORE_FAILED, THROTTLED, Refused, Taken
@@ -51,12 +51,12 @@ class Hub:
         )
 
     def _plan(self, incoming: Sequence[Incoming], batch: Batch) -> list[Taken | Refused]:
-        [item] = incoming
-        self.planned.append(item)
+        self.planned += incoming
         if self.refuses is not None:
-            return [self.refuses]
-        batch.put(Table.EVENTS, item.event.id.encode(), b"")
-        return [Taken(item.event.id)]
+            return [self.refuses] * len(incoming)
+        for item in incoming:
+            batch.put(Table.EVENTS, item.event.id.encode(), b"")
+        return [Taken(item.event.id) for item in incoming]
 
     async def send(self, *attempts: Attempt) -> list[Outcome]:
         return await self.sink.send(attempts)

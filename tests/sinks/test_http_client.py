@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from router.sinks.http_client import FaultKind, HttpClient, HttpFault, Response
-from tests.sinks.fakes import always, hang, refused_url, reset, serving
+from router.sinks.http_dial import reason
+from tests.sinks.fakes import always, hang, refused_url, reset, saying, serving, talking
 
 
 class Names(AbstractResolver):
@@ -162,16 +163,8 @@ async def test_odd_spelling_of_an_address_is_not_called(url: str) -> None:
 
 
 async def test_answer_that_is_not_http_is_a_protocol_fault() -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"SSH-2.0-hello\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        assert (await fault(f"http://127.0.0.1:{port}/")).kind == "protocol"
+    async with talking(saying(b"SSH-2.0-hello\r\n\r\n")) as url:
+        assert (await fault(url)).kind == "protocol"
 
 
 @pytest.mark.parametrize("url", ["http://[half", "/no-host", "http://a:99999/"])
@@ -195,6 +188,4 @@ async def test_fault_does_not_tell_the_url() -> None:
 
 
 def test_errno_is_told_in_words() -> None:
-    from router.sinks.http_client import _reason
-
-    assert _reason(OSError(errno.ECONNREFUSED, "http://x?secret")) == "Connection refused"
+    assert reason(OSError(errno.ECONNREFUSED, "http://x?secret")) == "Connection refused"

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router import limits
 from router.catalog.model import Target
 from router.catalog.target_parameters import SqsParameters
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable, Sink
-from router.sinks.sqs import SqsSink
+from router.sinks.sqs import SqsSink, _Entry, _entry
 from tests.sinks import suite
 from tests.sinks.fakes import Answer, always, attempt, endpoints_at, serving
 
@@ -227,3 +229,17 @@ async def test_an_endpoint_that_knows_the_queue_by_another_url_is_asked_for_it_o
             assert await sink.send([attempt(QUEUE)]) == [Delivered()]
         targets = [headers["x-amz-target"].rpartition(".")[2] for _, _, headers, _ in server.requests]
     assert targets == ["SendMessageBatch", "GetQueueUrl", "SendMessageBatch", "SendMessageBatch"]
+
+
+@given(st.one_of(st.text(), st.text(alphabet="a\x00\x0b\x7f\x85\t\n\ue000\ufffe\uffffé😀"), st.binary(max_size=8)))
+def test_body_is_taken_if_every_character_of_it_is_text_to_sqs(body: str | bytes) -> None:
+    payload = body if isinstance(body, bytes) else body.encode()
+    taken = isinstance(_entry("0", attempt(QUEUE, payload), is_fifo=False), _Entry)
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = ""
+    allowed = ((0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF))
+    assert taken == (
+        text != "" and all(one in "\t\n\r" or any(low <= ord(one) <= high for low, high in allowed) for one in text)
+    )

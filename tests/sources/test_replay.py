@@ -15,7 +15,7 @@ from router import limits
 from router.catalog.replays import Replay
 from router.core.event import envelope
 from router.errors import IllegalStatusException, LimitExceededException, ResourceAlreadyExistsException
-from router.pipeline import Incoming
+from router.planning import Incoming
 from router.sources.replay import Replays
 from router.store.base import Batch, StoreError, StoreFull, Table
 from router.trace import read_plan
