@@ -117,6 +117,22 @@ class Ended(NamedTuple):
     made: Made
 
 
+class Calling:
+    """The calls of a lane that are begun without being waited for."""
+
+    __slots__ = ("came", "ended", "turn", "unsettled")
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+        """Set when there may be something to settle."""
+        self.ended: list[Ended] = []
+        """What has come back and is not yet being settled."""
+        self.unsettled = 0
+        """How many have come back whose outcome is not on disk."""
+        self.turn = False
+        """Whether the loop's next turn looks after the lane."""
+
+
 class Lane:
     """See the module's rules."""
 
@@ -124,8 +140,7 @@ class Lane:
         "bucket",
         "busy",
         "bytes",
-        "came",
-        "ended",
+        "calling",
         "failing",
         "id",
         "kind",
@@ -157,11 +172,9 @@ class Lane:
         self.more = False
         self.workers = 0
         self.busy = 0
-        """How many of the workers have a batch in hand."""
-        self.came: asyncio.Event | None = None
-        """Where one task has all of the lane's calls: set when one of them has ended, or there is more to begin."""
-        self.ended: list[Ended] = []
-        """The calls that have ended and are not yet being settled."""
+        """How many of the workers have a batch in hand; or calls that are out."""
+        self.calling: Calling | None = None
+        """Where one task has all of the lane's calls."""
         self.parked = 0
         self.timer: asyncio.Handle | None = None
         self.timer_s = 0.0

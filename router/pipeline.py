@@ -29,7 +29,18 @@ from router.catalog.catalog import Catalog
 from router.catalog.routes import RoutedTarget
 from router.core.pace import PaceSettings
 from router.dead_letters import DeadLetters
-from router.lanes import DEAD_LETTER_QUEUE, DeadLetterMessage, Delivery, Ended, Lane, LaneName, Lanes, Made, origin_of
+from router.lanes import (
+    DEAD_LETTER_QUEUE,
+    Calling,
+    DeadLetterMessage,
+    Delivery,
+    Ended,
+    Lane,
+    LaneName,
+    Lanes,
+    Made,
+    origin_of,
+)
 from router.metrics import LetterCounters, Metrics, Origin, SinkCounters
 from router.pacing import Pacing
 from router.planning import Incoming, Planner, Settings
@@ -124,12 +135,12 @@ class Pipeline:
         if self._tasks is None or self._stopping or not (lane.ready or lane.more) or self.lanes.resting(lane):
             return
         sink = self._sink(lane)
-        if lane.came is not None:
-            lane.came.set()
+        if lane.calling is not None:
+            self._look_after(lane, lane.calling)
             return
         if sink is not None and not lane.workers and self._streams(sink, lane):
-            lane.workers, lane.came = 1, asyncio.Event()
-            self._tasks.start_soon(self._stream, lane, lane.came)
+            lane.workers, lane.calling = 1, Calling()
+            self._tasks.start_soon(self._stream, lane, lane.calling)
             return
         batches = -(-len(lane.ready) // sink.batch_max) + lane.more if sink else 1
         wanted = min(self._pacing.calls(lane, sink) if sink else lane.busy + 1, lane.busy + batches)
@@ -256,28 +267,40 @@ class Pipeline:
         """Whether calls are begun one by one, each as soon as there is a turn for it; what is probed has one call."""
         return hasattr(sink, "begin") and not self._pacing.probed(lane)
 
-    async def _stream(self, lane: Lane, came: asyncio.Event) -> None:
-        """As `_work`, for all calls of a lane in one task: what has ended meanwhile is settled together, and a call
-        keeps its place until its outcome is on disk."""
+    async def _stream(self, lane: Lane, calling: Calling) -> None:
+        """As `_work`, for all calls of a lane in one task. A call that has come back gives its place to the next; what
+        has come back meanwhile is settled together, and no more than a bound may wait for that."""
         try:
-            while self._fill(lane):
-                if not lane.ended:
-                    came.clear()
-                    await came.wait()  # a sink's calls have deadlines; one that it never tells of is its bug
-                if lane.ended:
-                    ended, lane.ended = lane.ended, []
-                    await self._settle_calls(lane, ended)
+            while self._fill(lane, calling) or calling.unsettled:
+                if calling.ended:
+                    ended, calling.ended = calling.ended, []
+                    await self._settle_calls(lane, calling, ended)
+                else:
+                    calling.came.clear()
+                    await calling.came.wait()  # a sink's calls have deadlines; one that it never tells of is its bug
         finally:
-            lane.workers, lane.came = 0, None
+            lane.workers, lane.calling = 0, None
         self._wake(lane)  # where the lane has to go on by `_work`
 
-    def _fill(self, lane: Lane) -> bool:
-        """Begin as many calls as there are deliveries and turns for; whether any is under way."""
+    def _look_after(self, lane: Lane, calling: Calling) -> None:
+        """In the loop's next turn, so that all that this one brings is looked after together."""
+        if not calling.turn:
+            calling.turn = True
+            asyncio.get_running_loop().call_soon(self._turn, lane, calling)
+
+    def _turn(self, lane: Lane, calling: Calling) -> None:
+        calling.turn = False
+        if lane.calling is calling:
+            self._fill(lane, calling)
+            calling.came.set()
+
+    def _fill(self, lane: Lane, calling: Calling) -> bool:
+        """Begin as many calls as there are deliveries and turns for; whether any is out."""
         while not self._stopping and not self.lanes.resting(lane):
             sink = self._sink(lane)
             if sink is None or not self._streams(sink, lane):
                 break
-            turns = self._pacing.calls(lane, sink) - lane.busy
+            turns = min(self._pacing.calls(lane, sink) - lane.busy, limits.OUTCOMES_UNSETTLED_MAX - calling.unsettled)
             deliveries = self._next(lane, sink, turns) if turns > 0 else []
             if not deliveries:
                 break
@@ -286,7 +309,7 @@ class Pipeline:
 
     def _begin_calls(self, lane: Lane, sink: CallSink, deliveries: list[Delivery]) -> None:
         try:
-            _, attempts, outcomes = self._attempts.begin(lane, sink, deliveries)
+            target, attempts, outcomes = self._attempts.begin(lane, sink, deliveries)
         except Exception:  # noqa: BLE001 - as in `_work`
             self._bug("deliver.bug", lane)
             self.lanes.give_back(lane, deliveries)
@@ -294,9 +317,9 @@ class Pipeline:
             return
         self.in_flight += len(deliveries)
         lane.busy += len(deliveries)
-        started = self._world.monotonic()
+        begun = sink.kind, self._world.monotonic(), retry_policy(target).attempts_max > 0
         for delivery, attempt, outcome in zip(deliveries, attempts, outcomes, strict=True):
-            ended = partial(self._ended, lane, delivery, attempt, sink.kind, started)
+            ended = partial(self._ended, lane, delivery, attempt, begun)
             if attempt is None:
                 ended(outcome)
             elif not self._begun(sink, attempt, ended):
@@ -315,24 +338,35 @@ class Pipeline:
         ended(outcome)
 
     def _ended(
-        self, lane: Lane, delivery: Delivery, attempt: Attempt | None, kind: str, started: float, outcome: Outcome
+        self,
+        lane: Lane,
+        delivery: Delivery,
+        attempt: Attempt | None,
+        begun: tuple[str, float, bool],
+        outcome: Outcome,
     ) -> None:
-        failed_ms = None if isinstance(outcome, Delivered) else self._world.now_ms()
-        lane.ended.append(Ended(delivery, attempt, outcome, Made(kind, self._took_ms(started), failed_ms)))
-        if lane.came is not None:
-            lane.came.set()
+        """A call has come back; `begun` has the kind of its sink, when it began, and whether its target's deliveries
+        are retried."""
+        calling = lane.calling
+        assert calling is not None, "a lane is looked after as long as calls are out"
+        kind, started, retried = begun
+        failed_ms = None
+        if not isinstance(outcome, Delivered):
+            failed_ms = self._world.now_ms()
+        if attempt is not None and (failed_ms is not None or lane.failing is not None):
+            self._pacing.called(lane, [outcome], retried=retried)
+        lane.busy -= 1
+        calling.unsettled += 1
+        calling.ended.append(Ended(delivery, attempt, outcome, Made(kind, self._took_ms(started), failed_ms)))
+        self._look_after(lane, calling)
 
-    async def _settle_calls(self, lane: Lane, ended: Sequence[Ended]) -> None:
+    async def _settle_calls(self, lane: Lane, calling: Calling, ended: Sequence[Ended]) -> None:
         """Where the store fails, the outcomes are written later, and the lane's other calls go on meanwhile."""
-        target = self._attempts.target(lane)
-        retried = retry_policy(target).attempts_max > 0
         tried: dict[Made, list[Tried]] = {}
         for one in ended:
             tried.setdefault(one.made, []).append(one[:3])
-            if one.attempt is not None and (lane.failing is not None or not isinstance(one.outcome, Delivered)):
-                self._pacing.called(lane, [one.outcome], retried=retried)
         try:
-            batch = self._outcomes(lane, target, tried)
+            batch = self._outcomes(lane, self._attempts.target(lane), tried)
         except Exception:  # noqa: BLE001 - as in `_work`
             self._bug("deliver.bug", lane)
             self.lanes.give_back(lane, [one.delivery for one in ended])
@@ -340,20 +374,18 @@ class Pipeline:
         else:
             if not await self._written(lane, batch):
                 assert self._tasks is not None, "calls end while the pipeline runs"
-                self._tasks.start_soon(self._settle_later, lane, batch, ended)
+                self._tasks.start_soon(self._settle_later, lane, calling, batch, ended)
                 return
-        self._free(lane, len(ended))
+        self._done_with(calling, len(ended))
 
-    async def _settle_later(self, lane: Lane, batch: Batch, ended: Sequence[Ended]) -> None:
+    async def _settle_later(self, lane: Lane, calling: Calling, batch: Batch, ended: Sequence[Ended]) -> None:
         local = any(_is_local(one.outcome) for one in ended)
         await self._write_again(lane, batch, [one.delivery for one in ended], local=local)
-        self._free(lane, len(ended))
-        if lane.came is not None:
-            lane.came.set()
+        self._done_with(calling, len(ended))
+        calling.came.set()
 
-    def _free(self, lane: Lane, count: int) -> None:
-        """So many calls are settled, and give up their places."""
-        lane.busy -= count
+    def _done_with(self, calling: Calling, count: int) -> None:
+        calling.unsettled -= count
         self.in_flight -= count
         self._finished.set()
 

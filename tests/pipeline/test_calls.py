@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from router import limits
 from router.core.pace import PaceSettings, Probing, TargetLimits
 from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
 from router.store.base import StoreError, Table
@@ -64,7 +65,7 @@ async def test_there_are_as_many_calls_as_the_sink_allows(hub: Hub, hand: HandSi
     assert hub.pipeline.in_flight == 0
 
 
-async def test_a_call_keeps_its_place_until_its_outcome_is_on_disk(
+async def test_a_call_gives_its_place_to_the_next_before_its_outcome_is_on_disk(
     hub: Hub, hand: HandSink, store: MemoryStore
 ) -> None:
     await hub.accept(*EVENTS)
@@ -72,9 +73,25 @@ async def test_a_call_keeps_its_place_until_its_outcome_is_on_disk(
     store.held = True
     hand.back("e0")
     await turns()
-    assert len(hand.sent) == 3
+    assert hand.ids == ["e0", "e1", "e2", "e3"]
+    assert (hub.pipeline.in_flight, hub.lanes.pending) == (4, 10)
     store.release()
-    await until(lambda: len(hand.sent) == 4)
+    await until(lambda: hub.lanes.pending == 9)
+
+
+async def test_no_more_than_a_bound_waits_to_be_written(
+    hub: Hub, hand: HandSink, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OUTCOMES_UNSETTLED_MAX", 4)
+    await hub.accept(*EVENTS)
+    await turns()
+    store.held = True
+    for event_id in ("e0", "e1", "e2", "e3"):
+        hand.back(event_id)
+        await turns()
+    assert len(hand.sent) == 6
+    store.release()
+    await until(lambda: len(hand.sent) == 7)
 
 
 async def test_what_has_come_back_meanwhile_is_settled_in_one_commit(
