@@ -7,16 +7,18 @@ import inspect
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from router.addresses import NAMED, Policy
 from router.sinks import http_pool
 from router.sinks.http_client import HttpClient, HttpFault, Request, Response, head_of, trusting
-from router.sinks.http_dial import Resolved
+from router.sinks.http_connection import Connection
+from router.sinks.http_dial import Dialer, Resolved
+from router.sinks.http_messages import Origin
 from tests.sinks.fakes import Talk, request_of, saying, talking
 from tests.sinks.tls import Authority
 from tests.sources.fast_port import LOOPS, until
@@ -430,6 +432,67 @@ async def test_cancelled_twice_and_cancelled_when_done_is_nothing() -> None:
         other.cancel()
         assert await kind(made, a_request(url)) == "ok"
         assert len(results) == 1
+
+
+class Deaf:
+    """Stands in for the dialer: it was connected just before it was told to stop."""
+
+    def __init__(self) -> None:
+        self.made: list[Connection] = []
+
+    async def dial(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(make, origin.host, origin.port)
+        self.made.append(connection)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return connection
+
+
+@on_both_loops
+async def test_connection_that_comes_too_late_for_its_call_is_closed() -> None:
+    seen, dialing = Seen(), Deaf()
+    async with talking(seen.talk) as url, client() as made:
+        made._pool._dialer = cast(Dialer, dialing)
+        begun = made.start(a_request(url), lambda _result: pytest.fail("it was cancelled"))
+        await until(lambda: dialing.made and seen.now)
+        begun.cancel()
+        await until(lambda: seen.now == 0)
+        assert seen.asked == []
+
+
+@on_both_loops
+async def test_connection_that_closes_at_once_is_a_reset() -> None:
+    async with talking(saying()) as url, client() as made:
+        real = made._pool._dialer
+
+        class Slow:
+            async def dial(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+                connection = await real.dial(origin, make, deadline)
+                await until(lambda: connection.lost)
+                return connection
+
+        made._pool._dialer = cast(Dialer, Slow())
+        assert await kind(made, a_request(url)) == "reset"
+
+
+@on_both_loops
+async def test_connection_that_is_closing_is_not_used() -> None:
+    seen = Seen()
+    async with talking(seen.talk) as url, client(connections_max=1) as made:
+        assert await kind(made, a_request(url)) == "ok"
+        [host] = made._pool._hosts.values()
+        transport = host.idle[0]._transport
+        assert transport is not None
+        transport.abort()  # nobody has been told yet
+        assert await kind(made, a_request(url)) == "ok"
+    assert seen.connections == 2
+
+
+@on_both_loops
+async def test_host_name_that_cannot_be_asked_for_is_invalid() -> None:
+    async with client() as made:
+        assert await kind(made, a_request(f"http://{'a' * 70}.example")) in ("invalid", "dns")
+        assert await kind(made, a_request("http://a..example")) in ("invalid", "dns")
 
 
 # being told
