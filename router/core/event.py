@@ -5,6 +5,7 @@ space between tokens removed), so that the hot path never builds objects from it
 targets.
 """
 
+import hashlib
 import re
 import uuid
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ _TRACE_FORMS = {
     "Sampled": re.compile(r"[01?]", re.ASCII),
 }
 _TRACE_CHARS_MAX = 500  # PutEvents API reference
-_HOP_NAMESPACE = uuid.UUID("b3a3e1b6-4f0c-5a4e-9f57-6d1f0c3f2c11")
+_HOP_NAMESPACE = uuid.UUID("b3a3e1b6-4f0c-5a4e-9f57-6d1f0c3f2c11").bytes
 
 
 class Location(msgspec.Struct, frozen=True, order=True, array_like=True):
@@ -171,12 +172,19 @@ def trace_header(text: str) -> str | None:
 
 def hop_id(event_id: str, rule_arn: str, target_id: str) -> str:
     """The id an event gets on a cross-region hop: the same for every repeat of that hop."""
-    return str(uuid.uuid5(_HOP_NAMESPACE, f"{event_id}\n{rule_arn}\n{target_id}"))
+    return _uuid5(f"{event_id}\n{rule_arn}\n{target_id}")
 
 
 def message_event_id(queue_arn: str, message_id: str, index: int) -> str:
     """The id of an event that a queue message brought without one: the same for every redelivery of that message."""
-    return str(uuid.uuid5(_HOP_NAMESPACE, f"{queue_arn}\n{message_id}\n{index}"))
+    return _uuid5(f"{queue_arn}\n{message_id}\n{index}")
+
+
+def _uuid5(name: str) -> str:
+    """UUIDv5 in the namespace of ids that follow from others (RFC 9562, section 5.5): a third of the standard library's
+    cost, which a queue's messages pay one by one."""
+    h = hashlib.sha1(_HOP_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{'89ab'[int(h[16], 16) & 3]}{h[17:20]}-{h[20:32]}"
 
 
 def entry_size(*, has_time: bool, source: str, detail_type: str, detail: str, resources: Sequence[str]) -> int:

@@ -27,8 +27,9 @@ from router.catalog.target_parameters import HttpParameters
 from router.config import is_loopback
 from router.connections import Connections
 from router.core.event import Event
+from router.secrets import SecretsError
 from router.sinks import failures
-from router.sinks.base import Attempt, Delivered, Outcome, Rejected, Retryable
+from router.sinks.base import BUG, Attempt, Delivered, Outcome, Rejected, Retryable
 from router.sinks.http_client import Clients, Head, HttpFault, Request, Response, head_of
 from router.sinks.oauth import Refused
 from router.sinks.parameters import BadParameter, is_dynamic, value_of
@@ -197,20 +198,20 @@ class ApiDestinationSink:
         try:
             way = self._way(attempt, destination, connection, token)
             request = self._request(way, attempt)
-        except (BadParameter, HttpFault):
+        except (BadParameter, HttpFault, SecretsError):
             return False
         if not self._limit(destination).take(self._world.monotonic()):
             return False
 
         def answered(result: Response | HttpFault) -> None:
-            if isinstance(result, HttpFault):
-                done(failures.of_fault(result, _named(destination)))
-            elif token is None and self._connections.follows(connection, result.status):
-                self._follow(connection, result, destination, done)
-            else:
-                if token is not None and result.status in (401, 407):
+            if isinstance(result, Response):
+                if token is None:
+                    if self._connections.follows(connection, result.status):
+                        self._follow(connection, result, destination, done)
+                        return
+                elif result.status in (401, 407):
                     self._tokens.refused(connection, token)
-                done(self._outcome(result, destination))
+            self._tell(result, destination, done)
 
         self._clients.of(destination.named).start(request, answered)
         return True
@@ -296,6 +297,16 @@ class ApiDestinationSink:
             return _DELIVERED
         return _failure(response, _named(destination), self._world.now_ms())
 
+    def _tell(self, result: Response | HttpFault, destination: ApiDestination, done: Callable[[Outcome], None]) -> None:
+        outcome = BUG
+        try:
+            if isinstance(result, HttpFault):
+                outcome = failures.of_fault(result, _named(destination))
+            else:
+                outcome = self._outcome(result, destination)
+        finally:
+            done(outcome)
+
     def _follow(
         self, connection: Connection, response: Response, destination: ApiDestination, done: Callable[[Outcome], None]
     ) -> None:
@@ -305,7 +316,7 @@ class ApiDestinationSink:
             try:
                 await self._connections.answered(connection, response.status)
             finally:  # whatever becomes of the connection, the delivery has its outcome
-                done(self._outcome(response, destination))
+                self._tell(response, destination, done)
 
         task = asyncio.get_running_loop().create_task(follow())
         self._tasks.add(task)

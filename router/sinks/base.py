@@ -63,6 +63,9 @@ class Rejected(msgspec.Struct, frozen=True):
 
 Outcome = Delivered | Retryable | Rejected
 
+BUG: Outcome = Retryable("INTERNAL_ERROR", "a bug in the sink, told in the log")
+"""What a call has come to whose answer the sink could not make an outcome of: no delivery is left without one."""
+
 
 class Sink(Protocol):
     """Talks to one kind of target."""

@@ -7,9 +7,9 @@
 Promises: every call is done once, by its deadline, and never from within `start`; the longest waiting call is the next
 to be served; a call that is cancelled or late takes its connection with it, because the answer is still to come there.
 A kept connection that the other side closed before any byte of the answer is the one case in which a request is sent
-again: servers close idle connections, and nothing tells that from a request that was lost. It may so arrive twice; that
-is what at-least-once delivery, and each of the hub's other calls, allows. It is sent again once, over a new connection,
-within the same time.
+again, with or without the 408 that some servers then say (RFC 9110, section 15.5.9): servers close idle connections,
+and nothing tells that from a request that was lost. It may so arrive twice; that is what at-least-once delivery, and
+each of the hub's other calls, allows. It is sent again once, over a new connection, within the same time.
 
 One timer is for all deadlines and for connections that were idle for too long: it is set for the first of what there
 was when it last ran, so that a call that ends in time costs none.
@@ -26,6 +26,7 @@ from router.sinks.http_dial import Dialer
 from router.sinks.http_messages import HttpFault, Origin, Request, Response
 
 IDLE_S_MAX = 15.0  # ours: most servers keep an idle connection for longer
+_IDLE_FOR_TOO_LONG = 408
 _SWEEP_S_MIN = 0.02  # ours: how often the timer may run
 
 Done = Callable[[Response | HttpFault], None]
@@ -191,6 +192,9 @@ class Pool:
     def answered(self, connection: Connection, response: Response, *, reusable: bool) -> None:
         call = self._calls.pop(connection)
         call.connection = None
+        if response.status == _IDLE_FOR_TOO_LONG and connection.calls > 1 and not reusable and not call.repeated:
+            self._repeat(call)
+            return
         if reusable:
             self._free(call.host, connection)
         else:
@@ -201,11 +205,15 @@ class Pool:
         call = self._calls.pop(connection)
         call.connection = None
         if unanswered and connection.calls and not call.repeated:
-            call.repeated = True
-            self._connect(call)  # with the place of the connection that is gone
+            self._repeat(call)
             return
         self._released(call.host)
         self._done(call, fault)
+
+    def _repeat(self, call: Call) -> None:
+        """Send it again, in the place of the connection that is gone."""
+        call.repeated = True
+        self._connect(call)
 
     def left(self, connection: Connection) -> None:
         host = self._open.get(connection)

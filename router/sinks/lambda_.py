@@ -11,7 +11,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from router.core.arn import parse
-from router.sinks.base import Attempt, Delivered, Outcome
+from router.sinks.base import BUG, Attempt, Delivered, Outcome
 from router.sinks.endpoints import Endpoints, Service
 from router.sinks.failures import Failure, json_error
 from router.sinks.http_client import Response
@@ -32,10 +32,18 @@ class LambdaSink:
     def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
         service = self._endpoints.service(attempt.target.arn)
         path, query = _place(attempt)
+
+        def answered(answer: Response | Failure) -> None:
+            outcome = BUG
+            try:
+                outcome = _outcome(service, answer)
+            finally:
+                done(outcome)
+
         return service.start(
             _headers(attempt),
             attempt.payload,
-            lambda answer: done(_outcome(service, answer)),
+            answered,
             deadline=self._endpoints.deadline(),
             path=path,
             query=query,

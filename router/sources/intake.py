@@ -309,7 +309,7 @@ class Intake:
             item = (
                 self._service_event(location, body, event_id, bus=bus, keep_origin=True)
                 if trusted
-                else self._message_entry(location, bus, body, event_id)
+                else self._message_entry(location, bus, body, event_id, alone=len(message) == 1)
             )
             if isinstance(item, Refused):
                 return item
@@ -322,7 +322,10 @@ class Intake:
                 items.append(item)
         return items
 
-    def _message_entry(self, location: Location, bus: str, body: bytes, event_id: str) -> Incoming | Refused:
+    def _message_entry(
+        self, location: Location, bus: str, body: bytes, event_id: str, *, alone: bool
+    ) -> Incoming | Refused:
+        """`alone`: the message has no other event, and its detail may be checked where it is matched."""
         try:
             entry = _decode_entry(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -333,7 +336,11 @@ class Intake:
         (item,) = self._checked(location, [entry], [event_id], doors=doors)
         if isinstance(item, Refused):
             return item
-        if not _is_taken_by_tables(item.event):
+        if alone:
+            checked = self._read_for_nobody(item)
+            if isinstance(checked, Refused):
+                return checked
+        elif not _is_taken_by_tables(item.event):
             return MALFORMED_DETAIL
         try:
             self._authorize_all(Principal(location.account), location, [entry], doors)

@@ -1,12 +1,13 @@
 """The event: its text as delivered and compacted."""
 
 import json
+import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.event import compact, has_long_integer, trace_header
+from router.core.event import compact, has_long_integer, hop_id, message_event_id, trace_header
 
 
 def test_compacting_takes_out_white_space_between_tokens_and_nothing_else() -> None:
@@ -104,3 +105,10 @@ def test_a_trace_header_stays_as_it_was_sent(text: str) -> None:
 )
 def test_a_malformed_trace_header_is_dropped(text: str) -> None:
     assert trace_header(text) is None
+
+
+@given(st.text(alphabet="a:é\n", max_size=20), st.text(alphabet="b-ü", max_size=20), st.integers(0, 999))
+def test_ids_that_follow_from_others_are_uuids_of_version_5(first: str, second: str, number: int) -> None:
+    space = uuid.UUID("b3a3e1b6-4f0c-5a4e-9f57-6d1f0c3f2c11")
+    assert message_event_id(first, second, number) == str(uuid.uuid5(space, f"{first}\n{second}\n{number}"))
+    assert hop_id(first, second, "t") == str(uuid.uuid5(space, f"{first}\n{second}\nt"))

@@ -43,6 +43,27 @@ async def test_one_entry_that_cannot_be_taken_keeps_the_whole_message_out(bad: b
     assert sink.ids == ["b-0", "b-1"]
 
 
+@pytest.mark.parametrize("bad", [NOWHERE, MALFORMED, MALFORMED[:-1] + b',"EventBusName":"nowhere"}', OF_AWS, b"7"])
+async def test_event_that_cannot_be_taken_is_refused_where_it_is_alone_too(bad: bytes) -> None:
+    sink = ScriptedSink()
+    async with running(MemoryStore(), sink, settings=Settings(refuse_unknown_bus=True, read_only_by_flag=False)) as hub:
+        await hub.rule()
+        outcomes = await intake_of(hub).put_messages(
+            HERE, "default", trusted=False, messages=[[(bad, "a")], [(GOOD, "b")], [(bad, "c")]]
+        )
+        assert [type(outcome) for outcome in outcomes] == [Refused, Taken, Refused]
+        await until(hub.settled)
+    assert sink.ids == ["b"]
+
+
+async def test_malformed_event_of_an_unknown_bus_is_refused_before_it_is_dropped() -> None:
+    bad = MALFORMED[:-1] + b',"EventBusName":"nowhere"}'
+    async with running(MemoryStore(), ScriptedSink()) as hub:
+        [outcome] = await intake_of(hub).put_messages(HERE, "default", trusted=False, messages=[[(bad, "a")]])
+        assert isinstance(outcome, Refused)
+        assert outcome.code == "MalformedDetail"
+
+
 async def test_where_unknown_buses_are_dropped_the_message_is_taken() -> None:
     sink = ScriptedSink()
     async with running(MemoryStore(), sink) as hub:

@@ -12,7 +12,8 @@ from router.catalog.connections import Connection, Update
 from router.catalog.model import Target
 from router.catalog.target_parameters import HttpParameters
 from router.config import Endpoint, Keys
-from router.sinks.base import Attempt, CallSink, Delivered, Outcome, Rejected, Retryable
+from router.secrets import SecretsError
+from router.sinks.base import BUG, Attempt, CallSink, Delivered, Outcome, Rejected, Retryable
 from router.sinks.endpoints import Endpoints
 from router.sinks.http_client import HttpClient
 from router.sinks.lambda_ import LambdaSink
@@ -217,6 +218,40 @@ async def test_outcome_is_told_where_the_connection_cannot_be_marked(monkeypatch
         monkeypatch.setattr(parts.connections, "answered", failing)
         outcome = await begun(parts.sink(), attempt(TARGET))
         assert isinstance(outcome, Retryable)
+
+
+@pytest.mark.parametrize("kind", ["api_destination", "lambda"])
+async def test_bug_in_a_sink_leaves_no_delivery_without_an_outcome(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+
+    def failing(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with (
+        serving(always(500)) as server,
+        parts_of(hub_at(server.url)) as parts,
+        endpoints_at(server.url, "lambda") as endpoints,
+    ):
+        if kind == "lambda":
+            monkeypatch.setattr("router.sinks.lambda_.json_error", failing)
+            outcome = await begun(LambdaSink(endpoints), attempt(FUNCTION))
+        else:
+            monkeypatch.setattr("router.sinks.api_destination._failure", failing)
+            outcome = await begun(parts.sink(), attempt(TARGET))
+    assert outcome == BUG
+    assert [type(context["exception"]) for context in told] == [ZeroDivisionError]
+
+
+async def test_secret_that_cannot_be_opened_is_sends_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(200)) as server, parts_of(hub_at(server.url)) as parts:
+
+        def failing(_: object) -> None:
+            raise SecretsError("no key")
+
+        monkeypatch.setattr(parts.connections, "opened", failing)
+        assert await begun(parts.sink(), attempt(TARGET)) is None
+        assert server.requests == []
 
 
 async def test_token_is_fetched_by_send_and_used_by_begin_until_it_is_refused() -> None:

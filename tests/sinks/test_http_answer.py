@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.sinks.http_answer import HEAD_BYTES_MAX, HEADERS_MAX, AnswerReader, BrokenAnswer, Heads
+from router.sinks.http_answer import HEAD_BYTES_MAX, HEADERS_MAX, AnswerReader, BrokenAnswer, Heads, _framing
 from router.sinks.http_messages import Response
 
 BYTES_MAX = 1000
@@ -203,6 +203,26 @@ def test_answer_whose_end_could_be_doubted_is_refused(name: str) -> None:
     data = REFUSED[name]
     assert read([data]).said == "broken"
     assert read([bytes([byte]) for byte in data]).said == "broken"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "codings"),
+    [
+        (["1", "1"], []),
+        (["1"], ["chunked"]),
+        (["+1"], []),
+        (["1_0"], []),
+        (["١"], []),
+        ([""], []),
+        (["1" * 16], []),
+        ([], ["chunked", "chunked"]),
+        ([], ["gzip, chunked"]),
+        ([], ["identity"]),
+    ],
+)
+def test_framing_is_judged_without_llhttp_too(lengths: list[str], codings: list[str]) -> None:
+    with pytest.raises(BrokenAnswer):
+        _framing(200, True, lengths, codings)
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"\n", b"\r", b"x", b"\0", b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n", EMPTY])

@@ -7,16 +7,18 @@ import inspect
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from router.addresses import NAMED, Policy
 from router.sinks import http_pool
 from router.sinks.http_client import HttpClient, HttpFault, Request, Response, head_of, trusting
-from router.sinks.http_dial import Resolved
+from router.sinks.http_connection import Connection
+from router.sinks.http_dial import Dialer, Resolved
+from router.sinks.http_messages import Origin
 from tests.sinks.fakes import Talk, request_of, saying, talking
 from tests.sinks.tls import Authority
 from tests.sources.fast_port import LOOPS, until
@@ -218,6 +220,26 @@ async def test_request_on_a_kept_connection_that_is_closed_is_sent_once_more_on_
     assert asked == ["a", "b", "b", "c", "c"]
 
 
+LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@on_both_loops
+async def test_request_that_crosses_with_a_408_on_a_kept_connection_is_sent_once_more() -> None:
+    asked: list[str] = []
+    async with talking(closing_at(kept=1, said=LATE, asked=asked)) as url, client() as made:
+        results = [await made.call(a_request(url, name)) for name in "ab"]
+    assert [result.status for result in results] == [200, 200]
+    assert asked == ["a", "b", "b"]
+
+
+@on_both_loops
+async def test_408_on_a_new_connection_is_the_answer() -> None:
+    asked: list[str] = []
+    async with talking(closing_at(kept=0, said=LATE, asked=asked)) as url, client() as made:
+        assert (await made.call(a_request(url, "a"))).status == 408
+    assert asked == ["a"]
+
+
 @on_both_loops
 async def test_request_is_not_sent_more_than_once_more() -> None:
     asked: list[str] = []
@@ -410,6 +432,67 @@ async def test_cancelled_twice_and_cancelled_when_done_is_nothing() -> None:
         other.cancel()
         assert await kind(made, a_request(url)) == "ok"
         assert len(results) == 1
+
+
+class Deaf:
+    """Stands in for the dialer: it was connected just before it was told to stop."""
+
+    def __init__(self) -> None:
+        self.made: list[Connection] = []
+
+    async def dial(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(make, origin.host, origin.port)
+        self.made.append(connection)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return connection
+
+
+@on_both_loops
+async def test_connection_that_comes_too_late_for_its_call_is_closed() -> None:
+    seen, dialing = Seen(), Deaf()
+    async with talking(seen.talk) as url, client() as made:
+        made._pool._dialer = cast(Dialer, dialing)
+        begun = made.start(a_request(url), lambda _result: pytest.fail("it was cancelled"))
+        await until(lambda: dialing.made and seen.now)
+        begun.cancel()
+        await until(lambda: seen.now == 0)
+        assert seen.asked == []
+
+
+@on_both_loops
+async def test_connection_that_closes_at_once_is_a_reset() -> None:
+    async with talking(saying()) as url, client() as made:
+        real = made._pool._dialer
+
+        class Slow:
+            async def dial(self, origin: Origin, make: Callable[[], Connection], deadline: float) -> Connection:
+                connection = await real.dial(origin, make, deadline)
+                await until(lambda: connection.lost)
+                return connection
+
+        made._pool._dialer = cast(Dialer, Slow())
+        assert await kind(made, a_request(url)) == "reset"
+
+
+@on_both_loops
+async def test_connection_that_is_closing_is_not_used() -> None:
+    seen = Seen()
+    async with talking(seen.talk) as url, client(connections_max=1) as made:
+        assert await kind(made, a_request(url)) == "ok"
+        [host] = made._pool._hosts.values()
+        transport = host.idle[0]._transport
+        assert transport is not None
+        transport.abort()  # nobody has been told yet
+        assert await kind(made, a_request(url)) == "ok"
+    assert seen.connections == 2
+
+
+@on_both_loops
+async def test_host_name_that_cannot_be_asked_for_is_invalid() -> None:
+    async with client() as made:
+        assert await kind(made, a_request(f"http://{'a' * 70}.example")) in ("invalid", "dns")
+        assert await kind(made, a_request("http://a..example")) in ("invalid", "dns")
 
 
 # being told
@@ -678,35 +761,28 @@ async def test_connection_of_a_certificate_that_is_not_trusted_is_a_tls_fault(tm
 @on_both_loops
 async def test_whatever_servers_and_callers_do_each_call_is_done_once_and_no_bound_is_passed(seed: int) -> None:
     dice = random.Random(seed)
-    now = most = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        try:
-            while True:
-                await request_of(reader)
-                what = dice.random()
-                await asyncio.sleep(dice.choice((0, 0, 0.001, 0.003)))
-                if what < 0.1:
-                    return
-                if what < 0.15:
-                    writer.write(OK + b"\r\n")
-                elif what < 0.2:
-                    writer.write(OK[: dice.randrange(len(OK))])
-                    await writer.drain()
-                    return
-                elif what < 0.25:
-                    writer.write(b"nonsense\r\n\r\n")
-                elif what < 0.3:
-                    await asyncio.sleep(0.05)
-                    return
-                else:
-                    writer.write(OK)
+        while True:
+            await request_of(reader)
+            what = dice.random()
+            await asyncio.sleep(dice.choice((0, 0, 0.001, 0.003)))
+            if what < 0.1:
+                return
+            if what < 0.15:
+                writer.write(OK + b"\r\n")
+            elif what < 0.2:
+                writer.write(OK[: dice.randrange(len(OK))])
                 await writer.drain()
-        finally:
-            now -= 1
+                return
+            elif what < 0.25:
+                writer.write(b"nonsense\r\n\r\n")
+            elif what < 0.3:
+                await asyncio.sleep(0.05)
+                return
+            else:
+                writer.write(OK)
+            await writer.drain()
 
     async with (
         talking(talk) as one,
@@ -737,8 +813,8 @@ async def test_whatever_servers_and_callers_do_each_call_is_done_once_and_no_bou
                 asyncio.get_running_loop().call_later(dice.choice((0, 0.001, 0.005)), cancel)
             if dice.random() < 0.2:
                 await asyncio.sleep(0.002)
-            assert made._pool._count <= 5
+            counts = [host.count for host in made._pool._hosts.values()]
+            assert made._pool._count == sum(counts) <= 5
+            assert all(count <= 3 for count in counts)
         await until(lambda: sum(done) + len(cancelled) == 400)
         assert all(count == (number not in cancelled) for number, count in enumerate(done))
-    # The server may learn of a closed connection after the next one has come.
-    assert most <= 10
