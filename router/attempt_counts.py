@@ -102,4 +102,5 @@ def ended(
 
 
 def _age_s(delivery: Delivery, now_ms: int) -> float:
-    return max(0, now_ms - delivery.accepted.ingested_ms) / 1000
+    age_ms = now_ms - delivery.accepted.ingested_ms
+    return age_ms / 1000 if age_ms > 0 else 0.0

@@ -96,7 +96,7 @@ class Delivery(msgspec.Struct, gc=False):
     @property
     def accepted(self) -> Accepted:
         body = self.body
-        return body.letter.accepted if isinstance(body, DeadLetterMessage) else body
+        return body if isinstance(body, Accepted) else body.letter.accepted
 
 
 class Made(NamedTuple):

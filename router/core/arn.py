@@ -5,6 +5,7 @@ byte for byte the ARN that AWS gives the same resource. Knows no service's own r
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -37,6 +38,7 @@ _BUS_NAME = re.compile(r"[/.\-_A-Za-z0-9]+")
 _BUS_RESOURCE = "event-bus/"
 
 
+@lru_cache(maxsize=65_536)
 def parse(text: str) -> Arn:
     """The parts of an ARN; raises `InvalidArn`."""
     match = _ARN.fullmatch(text)

@@ -120,6 +120,8 @@ class LmdbStore:
         self._observer = observer
         self._pending: deque[_Waiting] = deque()
         self._running: list[_Waiting] = []
+        self._shared = True
+        """Whether any event may have more than one reference, as far as the transaction that is being filled goes."""
         self._scheduled = False
         self._closed = False
         self._failure: str | None = None
@@ -254,6 +256,7 @@ class LmdbStore:
             txn: lmdb.Transaction | None = None
             try:
                 txn = self._env.begin(write=True)
+                self._shared = txn.stat(self._dbs[Table.REFERENCES])["entries"] > 0
                 refusable = _refusable(group)
                 if refusable and self._is_over(txn, refusable):
                     raise lmdb.MapFullError("more is in use than may be")
@@ -316,6 +319,8 @@ class LmdbStore:
         dbs = self._dbs
         for table, key, value in batch.ops:
             if value is not None:
+                if table == Table.REFERENCES:
+                    self._shared = True
                 if table <= ADD:
                     db = dbs[Table(ADD - table)]
                     found = txn.get(key, db=db)
@@ -330,7 +335,7 @@ class LmdbStore:
 
     def _release(self, txn: lmdb.Transaction, sequence: bytes) -> None:
         references = self._dbs[Table.REFERENCES]
-        found = txn.get(sequence, db=references)
+        found = txn.get(sequence, db=references) if self._shared else None
         count = int.from_bytes(found, "big") if found else 1
         if count > 1:
             txn.put(sequence, (count - 1).to_bytes(4, "big"), db=references)
