@@ -32,11 +32,12 @@ from loadtest.client import Connection, request
 from loadtest.hub import ACCOUNT, REGION, Hub
 from loadtest.recorder import Recorder
 from loadtest.report import write
+from router import limits
 from router.sinks.api_destination import ApiDestinationSink
 from router.sinks.sqs import SqsSink
 from router.verify import verify
 
-IN_FLIGHT_MAX = SqsSink.batch_max * SqsSink.concurrency + ApiDestinationSink.batch_max * ApiDestinationSink.concurrency
+IN_FLIGHT_MAX = SqsSink.batch_max * SqsSink.concurrency + ApiDestinationSink.concurrency + limits.OUTCOMES_UNSETTLED_MAX
 """Deliveries that a hub can have sent and not settled, to the two targets here."""
 RATE_MIN = 2000
 _CONNECTIONS = 8

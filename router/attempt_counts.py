@@ -5,7 +5,7 @@ queue are no deliveries of a rule and count with their queue only. Plain additio
 what it is, and it changes nothing but counters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from router.core.hops import HOP_CODES
 from router.lanes import DEAD_LETTER_QUEUE, Delivery, Lane
@@ -17,19 +17,21 @@ _HOP = "event_bus"
 """AWS has no latencies of what goes to another bus, so a rule's are those of its other targets."""
 
 
-def begun(metrics: Metrics, lane: Lane, deliveries: Iterable[Delivery], counters: SinkCounters, *, now_ms: int) -> None:
+def begun(metrics: Metrics, lane: Lane, deliveries: Sequence[Delivery], counters: SinkCounters, *, now_ms: int) -> None:
     """Attempts of a rule's deliveries begin."""
     rule = metrics.rule(lane.name.rule_arn)
+    counters.attempts += len(deliveries)
+    fresh: list[Delivery] = []
     for delivery in deliveries:
-        counters.attempts += 1
         if delivery.progress is None:
-            waited_s = _age_s(delivery, now_ms)
-            counters.first_attempt_s.observe(waited_s)
-            if lane.kind != _HOP:
-                rule.first_attempt_s.observe(waited_s)
+            fresh.append(delivery)
         elif delivery.progress.attempts:
             counters.retries += 1
             rule.retries += 1
+    for waited_s, count in _ages_s(fresh, now_ms):
+        counters.first_attempt_s.observe(waited_s, count)
+        if lane.kind != _HOP:
+            rule.first_attempt_s.observe(waited_s, count)
 
 
 def at_once(metrics: Metrics, lane: Lane, count: int, counters: SinkCounters, *, took_ms: int) -> None:
@@ -69,26 +71,30 @@ def ended(
 ) -> None:
     """The outcomes of attempts are durable; `settled` of the deliveries are delivered or given up."""
     rule = RuleCounters() if lane.name.rule_arn == DEAD_LETTER_QUEUE else metrics.rule(lane.name.rule_arn)
-    delivered = rejected = hops_refused = aged = 0
+    rejected = hops_refused = aged = 0
     attempted, timed = kind != "removed", kind not in (_HOP, "removed")
+    fresh: list[Delivery] = []
+    arrived: list[Delivery] = []
     for delivery, _, outcome in tried:
         if isinstance(outcome, AgedOut):
             aged += 1
             continue
-        age_s = _age_s(delivery, now_ms)
         if delivery.progress is None and attempted:
-            counters.first_attempt_done_s.observe(age_s)
-            if timed:
-                rule.first_attempt_done_s.observe(age_s)
+            fresh.append(delivery)
         if isinstance(outcome, Delivered):
-            delivered += 1
-            counters.delivered_s.observe(age_s)
-            if timed:
-                rule.delivered_s.observe(age_s)
+            arrived.append(delivery)
         elif isinstance(outcome, Rejected):
             rejected += 1
             hops_refused += outcome.code in HOP_CODES
-    made = len(tried) - aged
+    for some, of_sink, of_rule in (
+        (fresh, counters.first_attempt_done_s, rule.first_attempt_done_s),
+        (arrived, counters.delivered_s, rule.delivered_s),
+    ):
+        for age_s, count in _ages_s(some, now_ms):
+            of_sink.observe(age_s, count)
+            if timed:
+                of_rule.observe(age_s, count)
+    made, delivered = len(tried) - aged, len(arrived)
     counters.delivered += delivered
     counters.rejected += rejected
     counters.retryable += made - delivered - rejected
@@ -101,6 +107,15 @@ def ended(
         counters.dead_letters += settled - delivered
 
 
-def _age_s(delivery: Delivery, now_ms: int) -> float:
-    age_ms = now_ms - delivery.accepted.ingested_ms
-    return age_ms / 1000 if age_ms > 0 else 0.0
+def _ages_s(deliveries: Iterable[Delivery], now_ms: int) -> Iterator[tuple[float, int]]:
+    """How old the events are, and how many in a row are so old: what was put together is delivered together."""
+    ingested_ms, count = 0, 0
+    for delivery in deliveries:
+        this_ms = delivery.accepted.ingested_ms
+        if this_ms != ingested_ms:
+            if count:
+                yield max(0, now_ms - ingested_ms) / 1000, count
+            ingested_ms, count = this_ms, 0
+        count += 1
+    if count:
+        yield max(0, now_ms - ingested_ms) / 1000, count

@@ -430,7 +430,11 @@ class _Parts:
         origin_gauge("oldest_delivery_age_seconds", "Age of the oldest pending delivery.", lambda: scrape.ages_s)
         gauge("deliveries_unaccounted", "Pending in memory and not on disk.", lambda: scrape.unaccounted)
         gauge("deliveries_in_memory_bytes", "Bytes of event bodies held in memory.", lambda: lanes.bytes_in_memory)
-        gauge("attempts_in_flight", "Attempts being made now.", lambda: self.pipeline.in_flight)
+        gauge(
+            "attempts_in_flight",
+            "Attempts being made now, or whose outcome is not on disk yet.",
+            lambda: self.pipeline.in_flight,
+        )
         gauge("targets_probed", "Targets that keep failing and get one call at a time.", self.pipeline.probed)
         gauge("dead_letters_kept", "Dead letters that no queue took.", lambda: self._dead_letters.count)
         gauge("archive_events", "Events in archives.", lambda: self.archives.rows.events)

@@ -33,6 +33,7 @@ DEAD_LETTER_QUEUE = "dead-letter-queue"
 """Stands in a lane's rule ARN when the lane carries dead letters to a queue at a real endpoint."""
 
 _SCAN_ROWS = 10_000
+_READ_ROWS = 1000  # at once, of one lane: three milliseconds or so
 _LANE_SHARE = 8
 _LANE_SHARE_WHEN_FULL = 1024
 
@@ -277,7 +278,9 @@ class Lanes:
         none is read from disk beyond them."""
         ready = lane.ready
         if lane.more and (len(ready) < count if only else not ready):
-            self._refill(lane, count if only else max(count, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2))
+            self._refill(
+                lane, count if only else max(count, min(_READ_ROWS, limits.LANE_DELIVERIES_IN_MEMORY_MAX // 2))
+            )
         return [ready.popleft() for _ in range(min(count, len(ready)))]
 
     def take_while(self, lane: Lane, count: int, test: Callable[[Delivery], bool]) -> list[Delivery]:

@@ -20,6 +20,7 @@ from router.catalog.state import Changes
 from router.core import pace, retry
 from router.core.event import Event, envelope
 from router.lanes import DeadLetter, Delivery, Lane, Lanes, Progress
+from router.pacing import Pacing
 from router.pipeline import Pipeline
 from router.planning import Incoming, Planner
 from router.sinks.base import Attempt, Delivered, Outcome
@@ -122,12 +123,7 @@ def nobody_looks_when_a_retry_is_due(patch: Patch) -> None:
 
 
 def a_hanging_call_holds_up_its_target(patch: Patch) -> None:
-    def bad(self: Pipeline, lane: Lane) -> None:
-        if self._tasks is not None and not self._stopping and not lane.workers and (lane.ready or lane.more):
-            lane.workers += 1
-            self._tasks.start_soon(self._work, lane)
-
-    patch.setattr(Pipeline, "_wake", bad)
+    patch.setattr(Pacing, "calls", lambda self, lane, sink: 1)
 
 
 def what_a_restart_finds_waits_for_the_next_event(patch: Patch) -> None:
