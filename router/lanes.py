@@ -24,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from router import limits, log
+from router.catalog.routes import RoutedTarget
 from router.core.event import Location
 from router.core.pace import Bucket, Failing, TargetLimits
 from router.sinks.base import Accepted, Attempt, Outcome
@@ -101,9 +102,11 @@ class Delivery(msgspec.Struct, gc=False):
 
 
 class Made(NamedTuple):
-    """What attempts have in common: the kind of sink that made them, how long they took, and, where they failed, when
-    that was: what follows is counted from there, however long their outcomes wait to be written."""
+    """What attempts have in common: the target as it was, the kind of sink that made them, how long they took, and,
+    where they failed, when that was: what follows is counted from there, however long their outcomes wait to be
+    written."""
 
+    target: RoutedTarget | None
     kind: str
     took_ms: int
     failed_ms: int | None = None

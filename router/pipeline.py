@@ -189,7 +189,7 @@ class Pipeline:
         try:
             while not self._stopping and not self.lanes.resting(lane):
                 sink = self._sink(lane)
-                if sink is not None and lane.workers == 1 and self._streams(sink, lane):
+                if sink is not None and self._streams(sink, lane) and (lane.workers == 1 or lane.calling is not None):
                     break
                 if sink is not None and lane.workers > self._pacing.calls(lane, sink):
                     return
@@ -215,7 +215,10 @@ class Pipeline:
                     self._finished.set()
         finally:
             lane.workers -= 1
-        self._wake(lane)
+        if lane.calling is not None:
+            self._look_after(lane, lane.calling)
+        else:
+            self._wake(lane)
 
     def _next(self, lane: Lane, sink: Sink | None, count: int) -> list[Delivery]:
         """The next batch, as far as the target's rate lets it go."""
@@ -240,7 +243,7 @@ class Pipeline:
         target = self._attempts.target(lane)
         untried = self._attempts.untried
         tried = [(one, None, aged_out(one, lane.failing, untried(lane, target, one))) for one in deliveries]
-        await self._settle(lane, target, {Made(lane.kind, 0): tried})
+        await self._settle(lane, {Made(target, lane.kind, 0): tried})
         log.warning("deliveries.aged_out", rule=lane.name.rule_arn, target=lane.name.target_id, count=len(deliveries))
 
     async def _deliver(self, lane: Lane, sink: Sink | None, deliveries: list[Delivery]) -> None:
@@ -255,8 +258,8 @@ class Pipeline:
             for index, attempt in enumerate(attempts):
                 if attempt is not None:
                     outcomes[index] = next(sent)
-        made = Made(sink.kind if sink else "removed", self._took_ms(started))
-        await self._settle(lane, target, {made: list(zip(deliveries, attempts, outcomes, strict=True))})
+        made = Made(target, sink.kind if sink else "removed", self._took_ms(started))
+        await self._settle(lane, {made: list(zip(deliveries, attempts, outcomes, strict=True))})
 
     def _took_ms(self, started: float) -> int:
         return round((self._world.monotonic() - started) * 1000)
@@ -279,7 +282,8 @@ class Pipeline:
                     calling.came.clear()
                     await calling.came.wait()  # a sink's calls have deadlines; one that it never tells of is its bug
         finally:
-            lane.workers, lane.calling = 0, None
+            lane.workers -= 1
+            lane.calling = None
         self._wake(lane)  # where the lane has to go on by `_work`
 
     def _look_after(self, lane: Lane, calling: Calling) -> None:
@@ -299,6 +303,7 @@ class Pipeline:
         while not self._stopping and not self.lanes.resting(lane):
             sink = self._sink(lane)
             if sink is None or not self._streams(sink, lane):
+                self._work_beside(lane)
                 break
             turns = min(self._pacing.calls(lane, sink) - lane.busy, limits.OUTCOMES_UNSETTLED_MAX - calling.unsettled)
             deliveries = self._next(lane, sink, turns) if turns > 0 else []
@@ -306,6 +311,14 @@ class Pipeline:
                 break
             self._begin_calls(lane, sink, deliveries)
         return lane.busy > 0
+
+    def _work_beside(self, lane: Lane) -> None:
+        """The lane's deliveries are not calls of this kind any more, while some calls are out: they need not wait for
+        those, unless the target is probed, which gets one call at a time."""
+        waits = (lane.ready or lane.more) and lane.busy and not self._pacing.probed(lane)
+        if waits and lane.workers == 1 and self._tasks is not None:
+            lane.workers += 1
+            self._tasks.start_soon(self._work, lane)
 
     def _begin_calls(self, lane: Lane, sink: CallSink, deliveries: list[Delivery]) -> None:
         try:
@@ -317,7 +330,7 @@ class Pipeline:
             return
         self.in_flight += len(deliveries)
         lane.busy += len(deliveries)
-        begun = sink.kind, self._world.monotonic(), retry_policy(target).attempts_max > 0
+        begun = Made(target, sink.kind, 0), self._world.monotonic()
         for delivery, attempt, outcome in zip(deliveries, attempts, outcomes, strict=True):
             ended = partial(self._ended, lane, delivery, attempt, begun)
             if attempt is None:
@@ -342,22 +355,22 @@ class Pipeline:
         lane: Lane,
         delivery: Delivery,
         attempt: Attempt | None,
-        begun: tuple[str, float, bool],
+        begun: tuple[Made, float],
         outcome: Outcome,
     ) -> None:
-        """A call has come back; `begun` has the kind of its sink, when it began, and whether its target's deliveries
-        are retried."""
+        """A call has come back; `begun` has what it has in common with others, and when it began."""
         calling = lane.calling
         assert calling is not None, "a lane is looked after as long as calls are out"
-        kind, started, retried = begun
+        made, started = begun
         failed_ms = None
         if not isinstance(outcome, Delivered):
             failed_ms = self._world.now_ms()
         if attempt is not None and (failed_ms is not None or lane.failing is not None):
-            self._pacing.called(lane, [outcome], retried=retried)
+            self._pacing.called(lane, [outcome], retried=retry_policy(made.target).attempts_max > 0)
         lane.busy -= 1
         calling.unsettled += 1
-        calling.ended.append(Ended(delivery, attempt, outcome, Made(kind, self._took_ms(started), failed_ms)))
+        made = Made(made.target, made.kind, self._took_ms(started), failed_ms)
+        calling.ended.append(Ended(delivery, attempt, outcome, made))
         self._look_after(lane, calling)
 
     async def _settle_calls(self, lane: Lane, calling: Calling, ended: Sequence[Ended]) -> None:
@@ -366,7 +379,7 @@ class Pipeline:
         for one in ended:
             tried.setdefault(one.made, []).append(one[:3])
         try:
-            batch = self._outcomes(lane, self._attempts.target(lane), tried)
+            batch = self._outcomes(lane, tried)
         except Exception:  # noqa: BLE001 - as in `_work`
             self._bug("deliver.bug", lane)
             self.lanes.give_back(lane, [one.delivery for one in ended])
@@ -412,9 +425,9 @@ class Pipeline:
 
     # settle
 
-    async def _settle(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> None:
+    async def _settle(self, lane: Lane, tried: Mapping[Made, Sequence[Tried]]) -> None:
         """Write what became of the deliveries as soon as the store can."""
-        batch = self._outcomes(lane, target, tried)
+        batch = self._outcomes(lane, tried)
         if not await self._written(lane, batch):
             all_of_them = [one for some in tried.values() for one in some]
             local = any(_is_local(outcome) for _, _, outcome in all_of_them)
@@ -441,16 +454,14 @@ class Pipeline:
             if local or await self._written(lane, batch):
                 return
 
-    def _outcomes(self, lane: Lane, target: RoutedTarget | None, tried: Mapping[Made, Sequence[Tried]]) -> Batch:
+    def _outcomes(self, lane: Lane, tried: Mapping[Made, Sequence[Tried]]) -> Batch:
         """What became of deliveries, and what follows from it."""
         batch = Batch(essential=True)
         for made, some in tried.items():
-            self._put_outcomes(batch, lane, target, made, some)
+            self._put_outcomes(batch, lane, made, some)
         return batch
 
-    def _put_outcomes(
-        self, batch: Batch, lane: Lane, target: RoutedTarget | None, made: Made, tried: Sequence[Tried]
-    ) -> None:
+    def _put_outcomes(self, batch: Batch, lane: Lane, made: Made, tried: Sequence[Tried]) -> None:
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
         traced = Settled(lane.id, made.took_ms)
@@ -467,7 +478,7 @@ class Pipeline:
                 continue
             due_ms = self._retries.failed(
                 lane,
-                target,
+                made.target,
                 delivery,
                 attempt,
                 outcome,
@@ -482,7 +493,7 @@ class Pipeline:
                 parked.append((delivery, due_ms))
         self._trace.settled(batch, now_ms, traced)
         if self._bus_log is not None:
-            self._bus_log.settled(batch, now_ms, lane=lane.name, target=target, tried=tried, told=traced)
+            self._bus_log.settled(batch, now_ms, lane=lane.name, target=made.target, tried=tried, told=traced)
         batch.then(lambda: self._settled(lane, made, tried, settled=settled, parked=parked, counters=counters))
 
     def _settled(

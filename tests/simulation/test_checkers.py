@@ -176,7 +176,7 @@ def what_an_inbox_takes_at_once_is_delivered_again(patch: Patch) -> None:
 def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
+    async def bad(self: Pipeline, lane: Lane, tried_by: Mapping[Any, list[Any]]) -> None:
         apart: dict[Any, list[Any]] = {}
         for made, tried in tried_by.items():
             for delivery, attempt, outcome in tried:
@@ -185,7 +185,7 @@ def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
                         await self._store.commit(outcome.effects)
                         outcome = Delivered()
                 apart.setdefault(made, []).append((delivery, attempt, outcome))
-        await settle(self, lane, target, apart)
+        await settle(self, lane, apart)
 
     patch.setattr(Pipeline, "_settle", bad)
 
@@ -193,8 +193,8 @@ def what_follows_is_written_apart_from_its_settlement(patch: Patch) -> None:
 def a_delivered_event_is_a_dead_letter_too(patch: Patch) -> None:
     settle = Pipeline._settle
 
-    async def bad(self: Pipeline, lane: Lane, target: Any, tried_by: Mapping[Any, list[Any]]) -> None:
-        await settle(self, lane, target, tried_by)
+    async def bad(self: Pipeline, lane: Lane, tried_by: Mapping[Any, list[Any]]) -> None:
+        await settle(self, lane, tried_by)
         batch = Batch()
         for delivery, _, outcome in (one for tried in tried_by.values() for one in tried):
             if isinstance(outcome, Delivered) and outcome.effects is None and lane.name.target_id == "work":
