@@ -35,7 +35,7 @@ def write(name: str, results: Mapping[str, Any], *, folder: Path = RESULTS) -> P
         "machine": platform.platform(),
         "processor": processor(),
     }
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(written, indent=2) + "\n")
     return path
 

@@ -215,10 +215,9 @@ class Pipeline:
                     self._finished.set()
         finally:
             lane.workers -= 1
-        if lane.calling is not None:
-            self._look_after(lane, lane.calling)
-        else:
-            self._wake(lane)
+            if lane.calling is not None:
+                self._look_after(lane, lane.calling)
+        self._wake(lane)  # where the lane has to go on by `_stream`
 
     def _next(self, lane: Lane, sink: Sink | None, count: int) -> list[Delivery]:
         """The next batch, as far as the target's rate lets it go."""

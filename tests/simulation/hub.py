@@ -90,7 +90,7 @@ class Watched:
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         if not self._world.alive:
             await anyio.sleep_forever()
-        tries = self._ledger.called([self._pair(attempt) for attempt in attempts])
+        tries = self._called(attempts)
         try:
             outcomes = await self._asked(attempts, tries)
         except Exception:
@@ -100,6 +100,9 @@ class Watched:
             await anyio.sleep_forever()
         self._ended(tries, outcomes if len(outcomes) == len(tries) else [_BUG] * len(tries))
         return outcomes
+
+    def _called(self, attempts: Sequence[Attempt]) -> list[Try]:
+        return self._ledger.called([self._pair(attempt) for attempt in attempts])
 
     async def _asked(self, attempts: Sequence[Attempt], tries: Sequence[Try]) -> list[Outcome]:
         outcomes = await self._sink.send(attempts)
@@ -144,7 +147,12 @@ class WatchedInbox(Watched):
 
 
 class WatchedCalls(Watched):
-    """A sink whose calls are begun without being waited for, as far as they can be."""
+    """A sink whose calls are begun without being waited for, as far as they can be; where they cannot, an attempt has
+    begun all the same, and is sent a turn later."""
+
+    def __init__(self, sink: Sink, ledger: Ledger, world: SimulatedWorld) -> None:
+        super().__init__(sink, ledger, world)
+        self._to_be_sent: dict[int, Try] = {}
 
     def begin(self, attempt: Attempt, done: Callable[[Outcome], None]) -> bool:
         if not self._world.alive:
@@ -156,10 +164,15 @@ class WatchedCalls(Watched):
                 self._ended(tries, [outcome])
                 done(outcome)
 
-        if not cast("CallSink", self._sink).begin(attempt, ended):
-            return False
+        begun = cast("CallSink", self._sink).begin(attempt, ended)
         tries += self._ledger.called([self._pair(attempt)])
-        return True
+        if not begun:
+            self._to_be_sent[id(attempt)] = tries[0]
+        return begun
+
+    def _called(self, attempts: Sequence[Attempt]) -> list[Try]:
+        known = self._to_be_sent.pop(id(attempts[0]), None)
+        return super()._called(attempts) if known is None else [known]
 
 
 class WatchedHops(Watched):
