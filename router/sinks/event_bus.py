@@ -22,9 +22,13 @@ from router.sources.outcome import Refused, Taken
 from router.store.base import Batch
 from router.world import World, iso_seconds
 
+_Allowed = dict[tuple[str, str], bool]
+"""By an event's source and detail type, which are all of it that a policy can look at."""
+
 
 class Permission(Protocol):
-    """Whether an account, or rather the role of its target, may send an event to a bus through a rule."""
+    """Whether an account, or rather the role of its target, may send an event to a bus through a rule: the same for all
+    events of one source and detail type."""
 
     def __call__(self, sender: Principal, bus: Bus, event: Event, rule_arn: str) -> bool: ...
 
@@ -51,7 +55,8 @@ class EventBusSink:
 
     async def send(self, attempts: Sequence[Attempt]) -> list[Outcome]:
         """What the other bus takes shares one batch, which hangs on the first `Delivered`."""
-        hops = [self._hop(attempt) for attempt in attempts]
+        allowed: _Allowed = {}
+        hops = [self._hop(attempt, allowed) for attempt in attempts]
         batch = Batch(essential=True)
         effects: Batch | None = batch
         taken = iter(self._plan([one for one in hops if isinstance(one, Incoming)], batch))
@@ -68,8 +73,8 @@ class EventBusSink:
                 effects = None
         return outcomes
 
-    def _hop(self, attempt: Attempt) -> Incoming | Rejected:
-        """The event at the other bus, or why it may not go there."""
+    def _hop(self, attempt: Attempt, allowed: _Allowed) -> Incoming | Rejected:
+        """The event at the other bus, or why it may not go there. What is `allowed` is asked once for events alike."""
         accepted = attempt.accepted
         here = accepted.location
         via = LaneName(attempt.rule_arn, attempt.target.id)
@@ -80,7 +85,13 @@ class EventBusSink:
             # As AWS: acknowledged and dropped; the pipeline counts it, or refuses it where the hub file says so.
             return Incoming(accepted.event, there, name, via=via)
         sender = Principal(here.account, attempt.target.role_arn)
-        if bus is None or not self._allowed(sender, bus, accepted.event, attempt.rule_arn):
+        if bus is None:
+            return _no_permission(attempt)
+        alike = accepted.event.source, accepted.event.detail_type
+        may = allowed.get(alike)
+        if may is None:
+            may = allowed[alike] = self._allowed(sender, bus, accepted.event, attempt.rule_arn)
+        if not may:
             return _no_permission(attempt)
         hops = hop(accepted.hops, here, there)
         if isinstance(hops, HopRefused):

@@ -191,15 +191,18 @@ class Intake:
         }
         if not guarded:
             return
+        allowed: set[tuple[str | None, str | None, str | None]] = set()
         for entry in entries:
             door = guarded.get(entry.event_bus_name)
-            if door is None:
+            alike = entry.event_bus_name, entry.source, entry.detail_type
+            if door is None or alike in allowed:
                 continue
             decision = Decision.NOT_ALLOWED
             if door.bus is not None:
                 decision = self._authorize(sender, door.bus, entry.source, entry.detail_type)
             if decision is not Decision.ALLOW:
                 raise refusal(sender, "events:PutEvents", bus_arn(door.location, door.name), decision)
+            allowed.add(alike)
 
     async def _accept(self, read: Sequence[Incoming | _Kept]) -> list[Taken | Refused | _Kept]:
         good = [item for item in read if isinstance(item, Incoming)]
