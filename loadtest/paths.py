@@ -177,14 +177,14 @@ def sqs_endpoint(sizes: Sizes) -> Figures:
     """SendMessageBatch to an endpoint outside the hub, signed."""
     with (
         Targets() as targets,
-        Hub({**ingest.settings(1), "endpoints": [{"service": "sqs", "url": targets.url, "credentials": _KEYS}]}) as hub,
+        Hub(sqs_endpoint_settings(targets)) as hub,
     ):
         return saturated(hub, sizes, at_targets(targets, lambda asked: asked.counts().messages))
 
 
 def sqs_source(sizes: Sizes) -> Figures:
     """Received ten at a time, put into an archive, deleted ten at a time."""
-    with Targets() as targets, Hub(_sqs_source_settings(targets)) as hub:
+    with Targets() as targets, Hub(sqs_source_settings(targets)) as hub:
         wait = at_targets(targets, lambda asked: asked.counts().deleted)
         figures = idle(hub)
         targets.open(sizes.warm_up)
@@ -208,7 +208,7 @@ def bus_to_bus(sizes: Sizes) -> Figures:
     def wait(hub: Hub, events: int) -> None:
         uvloop.run(ingest.delivered(hub.port, events, account=_SECURITY))
 
-    with Hub(_bus_to_bus_settings()) as hub:
+    with Hub(bus_to_bus_settings()) as hub:
         return saturated(hub, sizes, wait)
 
 
@@ -244,7 +244,13 @@ def api_destination_settings(targets: Targets) -> dict[str, Any]:
     }
 
 
-def _sqs_source_settings(targets: Targets) -> dict[str, Any]:
+def sqs_endpoint_settings(targets: Targets) -> dict[str, Any]:
+    """A hub whose queues are at the target."""
+    return {**ingest.settings(1), "endpoints": [{"service": "sqs", "url": targets.url, "credentials": _KEYS}]}
+
+
+def sqs_source_settings(targets: Targets) -> dict[str, Any]:
+    """A hub that takes its events from a queue at the target, into an archive."""
     source = {
         "queue_url": f"{targets.url}/{ACCOUNT}/source",
         "endpoint": targets.url,
@@ -257,7 +263,8 @@ def _sqs_source_settings(targets: Targets) -> dict[str, Any]:
     return {**ingest.settings(1, into="archive"), "sqs_sources": [source]}
 
 
-def _bus_to_bus_settings() -> dict[str, Any]:
+def bus_to_bus_settings() -> dict[str, Any]:
+    """A hub with two accounts: one forwards all to the other's bus, whose rule sends them to a queue."""
     bus = f"arn:aws:events:{REGION}:{_SECURITY}:event-bus/central"
     allowed = {
         "Sid": "workloads",

@@ -127,14 +127,15 @@ class BusLog:
             return
         failures = iter(told.failures)
         drafts: list[Draft] = []
-        for delivery, attempt, outcome in tried:
+        for index, (delivery, attempt, outcome) in enumerate(tried):
+            took_ms = told.took_each[index] if told.took_each else told.took_ms
             failed = None if isinstance(outcome, Delivered) else next(failures)
             tale = _Tale(
                 logging,
                 delivery,
                 _invocation(logging, delivery.accepted.event, lane, rule=rule, target=target, attempt=attempt),
                 at_ms,
-                0 if isinstance(outcome, AgedOut) else told.took_ms,
+                0 if isinstance(outcome, AgedOut) else took_ms,
             )
             drafts += tale.records(attempt, outcome, failed)
         self._deposit(batch, logging, drafts)

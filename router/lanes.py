@@ -110,6 +110,8 @@ class Made(NamedTuple):
     kind: str
     took_ms: int
     failed_ms: int | None = None
+    took_each: tuple[int, ...] = ()
+    """Where they are calls that were delivered at the first attempt: how long each took; `took_ms` is the longest."""
 
 
 class Ended(NamedTuple):

@@ -375,8 +375,15 @@ class Pipeline:
     async def _settle_calls(self, lane: Lane, calling: Calling, ended: Sequence[Ended]) -> None:
         """Where the store fails, the outcomes are written later, and the lane's other calls go on meanwhile."""
         tried: dict[Made, list[Tried]] = {}
+        at_first: dict[tuple[RoutedTarget | None, str], list[Ended]] = {}
         for one in ended:
-            tried.setdefault(one.made, []).append(one[:3])
+            if isinstance(one.outcome, Delivered) and one.delivery.progress is None:
+                at_first.setdefault(one.made[:2], []).append(one)
+            else:
+                tried.setdefault(one.made, []).append(one[:3])
+        for (target, kind), some in at_first.items():
+            took_each = tuple([one.made.took_ms for one in some])
+            tried[Made(target, kind, max(took_each), None, took_each)] = [one[:3] for one in some]
         try:
             batch = self._outcomes(lane, tried)
         except Exception:  # noqa: BLE001 - as in `_work`
@@ -463,7 +470,7 @@ class Pipeline:
     def _put_outcomes(self, batch: Batch, lane: Lane, made: Made, tried: Sequence[Tried]) -> None:
         settled: list[Delivery] = []
         parked: list[tuple[Delivery, int]] = []
-        traced = Settled(lane.id, made.took_ms)
+        traced = Settled(lane.id, made.took_ms, took_each=made.took_each)
         counters = self._metrics.sink(*origin_of(lane.name), made.kind)
         now_ms = self._world.now_ms()
         for delivery, attempt, outcome in tried:

@@ -96,6 +96,8 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     delivered_later: list[tuple[bytes, int]] = []
     """Sequences, and which attempt it was."""
     failures: list[Failure] = []
+    took_each: Sequence[int] = ()
+    """How long each of `delivered` took, in ms, where they were calls of their own; `took_ms` is then the longest."""
 
     def took(self, delivery: Delivery) -> None:
         if delivery.progress is None:

@@ -160,10 +160,13 @@ class _Found:
             self._settled(row.at_ms, read_settled(row.body))
 
     def _settled(self, at_ms: int, settled: Settled) -> None:
-        first = bytes(settled.delivered)
-        attempts = {first[start : start + 8]: 1 for start in range(0, len(first), 8)} | dict(settled.delivered_later)
+        text = bytes(settled.delivered)
+        first = [text[start : start + 8] for start in range(0, len(text), 8)]
+        attempts = dict.fromkeys(first, 1) | dict(settled.delivered_later)
+        took_ms = dict(zip(first, settled.took_each, strict=False))
         for sequence in self.sequences & attempts.keys():
-            self.outcomes[settled.lane, sequence].append(_Outcome(at_ms, settled.took_ms, attempts[sequence]))
+            outcome = _Outcome(at_ms, took_ms.get(sequence, settled.took_ms), attempts[sequence])
+            self.outcomes[settled.lane, sequence].append(outcome)
         for failure in settled.failures:
             if failure.sequence in self.sequences:
                 outcome = _Outcome(at_ms, settled.took_ms, failure.attempt, failure)

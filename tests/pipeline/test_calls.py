@@ -120,7 +120,10 @@ async def test_the_trace_has_the_time_of_each_call(hub: Hub, hand: HandSink, sto
     store.release()
     await until(hub.settled)
     rows = [read_settled(value[9:]) for _, value in store.scan(Table.TRACE) if value[:1] == b"S"]
-    assert sorted((row.took_ms, len(row.delivered) // 8) for row in rows) == [(0, 1), (40, 2)]
+    assert sorted(took_ms for row in rows for took_ms in row.took_each) == [0, 40, 40]
+    assert {row.took_ms: len(row.delivered) // 8 for row in rows} == {0: 1, 40: 2}
+    story = await hub.traces.of("e1")
+    assert [attempt.took_ms for attempt in story.events[0].deliveries[0].attempts] == [40]
 
 
 async def test_a_call_that_cannot_be_begun_is_sent_and_waited_for(store: MemoryStore) -> None:
