@@ -77,7 +77,9 @@ def per_cpu_s(events: int, used_s: float) -> int:
 
 
 def idle(hub: Hub) -> Figures:
-    """A hub that has just started, after a second."""
+    """A hub that has just started, after a second, and with what earlier runs wrote on the disk: its commits would wait
+    for that too."""
+    os.sync()
     time.sleep(_IDLE_S)
     return {
         "load_average": round(os.getloadavg()[0], 2),
