@@ -58,6 +58,7 @@ AUTHORIZING_MAX = 16  # ours: connections that are being authorized at the same 
 CONNECTION_STATE_S_MIN = 5.0  # ours: between two changes of a connection's state by what destinations answer
 SINK_TIMEOUT_S = 10.0  # ours: real calls to AWS-protocol endpoints
 LANE_DELIVERIES_IN_MEMORY_MAX = 5000  # ours: the rest of a target's backlog waits on disk
+DEPOSITS_AT_ONCE_MAX = 1000  # ours: messages that one acceptance puts into inboxes; it holds up others meanwhile
 OUTCOMES_UNSETTLED_MAX = 64  # ours: calls of one target that have come back and whose outcomes are not on disk yet
 ACCEPTS_IN_FLIGHT_MAX = 512  # ours: PutEvents requests waiting for the store; more are throttled per entry
 DELIVERIES_IN_MEMORY_BYTES_MAX = 64 * 1024**2  # ours: over all targets; each still gets one batch

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from router import archive_rows, attempt_counts
+from router import archive_rows, attempt_counts, limits
 from router.archive_rows import ArchiveRows, Tally
 from router.attempts import Attempts
 from router.bus_log import BusLog
@@ -78,7 +78,7 @@ class _Line:
 class _Plan:
     """What is collected for one batch."""
 
-    __slots__ = ("archived", "batch", "lines", "now_ms", "rows", "tallies", "traced")
+    __slots__ = ("archived", "at_once", "batch", "lines", "now_ms", "rows", "tallies", "traced")
 
     def __init__(self, batch: Batch, now_ms: int) -> None:
         self.batch = batch
@@ -87,6 +87,8 @@ class _Plan:
         self.tallies: list[tuple[Incoming, Sequence[RoutedRule]]] = []
         self.traced: list[Planned] = []
         self.archived: dict[int, Tally] = {}
+        self.at_once = 0
+        """How many deliveries are made with the acceptance."""
         self.rows: dict[bytes, int] = {}
         """How many deliveries have a row, by the sequence of their event."""
 
@@ -200,7 +202,8 @@ class Planner:
         for target in targets:
             line = plan.lines.get(target) or self._line(plan, target)
             lanes += line.lane.id
-            if line.sink is not None:
+            if line.sink is not None and plan.at_once < limits.DEPOSITS_AT_ONCE_MAX:
+                plan.at_once += 1
                 line.at_once.append((accepted, sequence))
                 continue
             body = body or encoded(accepted)

@@ -45,8 +45,9 @@ from router.store import format, pages, usage
 from router.store.base import ADD, RELEASE, Batch, StoreError, StoreFull, Table, added, key64, successor
 
 _GROUP_OPS_MAX = 20_000
-_APPENDED = frozenset((Table.EVENTS, Table.MESSAGES, Table.TRACE, Table.ARCHIVE))
-"""Tables of large rows that mostly come in the order of their keys."""
+_APPENDED = [table in (Table.EVENTS, Table.MESSAGES, Table.TRACE, Table.ARCHIVE) for table in Table]
+"""By table: those of large rows that mostly come in the order of their keys."""
+_EVENTS, _REFERENCES = int(Table.EVENTS), int(Table.REFERENCES)
 _GATHERING_TURNS_MAX = 20
 _IDLE_TURNS_MAX = 2
 """So many turns in a row without a new batch end the gathering."""
@@ -318,31 +319,31 @@ class LmdbStore:
     def _apply(self, txn: lmdb.Transaction, batch: Batch) -> None:
         dbs = self._dbs
         for table, key, value in batch.ops:
-            if value is not None:
-                if table == Table.REFERENCES:
-                    self._shared = True
-                if table <= ADD:
-                    db = dbs[Table(ADD - table)]
-                    found = txn.get(key, db=db)
-                    txn.put(key, added(bytes(found) if found else None, value), db=db)
-                # LMDB appends nothing that is not behind the last row, and changes nothing when it says so.
-                elif table not in _APPENDED or not txn.put(key, value, db=dbs[table], append=True):
-                    txn.put(key, value, db=dbs[table])
-            elif table != RELEASE:
-                txn.delete(key, db=dbs[table])
-            else:
-                self._release(txn, key)
+            if value is None:
+                if table == RELEASE:
+                    self._release(txn, key)
+                else:
+                    txn.delete(key, b"", dbs[table])
+            elif table <= ADD:
+                db = dbs[ADD - table]
+                found = txn.get(key, None, db)
+                txn.put(key, added(bytes(found) if found else None, value), db=db)
+            # LMDB appends nothing that is not behind the last row, and changes nothing when it says so.
+            elif not _APPENDED[table] or not txn.put(key, value, True, True, True, dbs[table]):
+                txn.put(key, value, True, True, False, dbs[table])
+                self._shared = self._shared or table == _REFERENCES
 
     def _release(self, txn: lmdb.Transaction, sequence: bytes) -> None:
-        references = self._dbs[Table.REFERENCES]
-        found = txn.get(sequence, db=references) if self._shared else None
-        count = int.from_bytes(found, "big") if found else 1
-        if count > 1:
-            txn.put(sequence, (count - 1).to_bytes(4, "big"), db=references)
-            return
-        if found:
-            txn.delete(sequence, db=references)
-        txn.delete(sequence, db=self._dbs[Table.EVENTS])
+        if self._shared:
+            references = self._dbs[_REFERENCES]
+            found = txn.get(sequence, None, references)
+            count = int.from_bytes(found, "big") if found else 1
+            if count > 1:
+                txn.put(sequence, (count - 1).to_bytes(4, "big"), db=references)
+                return
+            if found:
+                txn.delete(sequence, b"", references)
+        txn.delete(sequence, b"", self._dbs[_EVENTS])
 
     def _commit_thread(self) -> None:
         """Ends when None is handed over; each commit reports back to the loop."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from router import limits
 from router.core.pace import PaceSettings, Probing, TargetLimits
 from router.core.ruletable import RuleTable
 from router.core.ruletable_lookup import TooManySteps
@@ -516,6 +517,21 @@ async def test_what_an_inbox_does_not_take_at_once_waits_beside_what_others_wait
     await until(hub.settled)
     assert sorted(message.event_id or "" for message in hub.messages(QUEUE)) == ["e1", "e2"]
     assert hub.journal() == 0
+
+
+async def test_no_more_than_a_bound_is_delivered_with_one_acceptance(
+    hub: Hub, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DEPOSITS_AT_ONCE_MAX", 2)
+    await hub.queue(QUEUE)
+    await hub.rule("orders", '{"source":["orders"]}', target(arn=QUEUE))
+    await hub.accept("e1", "e2", "e3")
+    rows = [
+        key for batch in store.commits for table, key, value in batch.ops if table == Table.DELIVERIES and value == b""
+    ]
+    assert len(rows) == 1
+    await until(hub.settled)
+    assert [message.event_id for message in hub.messages(QUEUE)] == ["e1", "e2", "e3"]
 
 
 async def test_behind_what_waits_for_an_inbox_nothing_is_delivered_at_once(hub: Hub, store: MemoryStore) -> None:
