@@ -117,6 +117,7 @@ class Pipeline:
         try:
             await self._commit(batch)
         except StoreError as error:
+            batch.failed = True
             failure = THROTTLED if isinstance(error, StoreFull) else STORE_FAILED
             return [failure if isinstance(outcome, Taken) else outcome for outcome in outcomes]
         finally:
@@ -294,15 +295,15 @@ class Pipeline:
     def _turn(self, lane: Lane, calling: Calling) -> None:
         calling.turn = False
         if lane.calling is calling:
+            calling.came.set()  # before: where the store cannot be read, the lane's task meets the same and ends loudly
             self._fill(lane, calling)
-            calling.came.set()
 
     def _fill(self, lane: Lane, calling: Calling) -> bool:
         """Begin as many calls as there are deliveries and turns for; whether any is out."""
         while not self._stopping and not self.lanes.resting(lane):
             sink = self._sink(lane)
             if sink is None or not self._streams(sink, lane):
-                self._work_beside(lane)
+                self._work_beside(lane, sink)
                 break
             turns = min(self._pacing.calls(lane, sink) - lane.busy, limits.OUTCOMES_UNSETTLED_MAX - calling.unsettled)
             deliveries = self._next(lane, sink, turns) if turns > 0 else []
@@ -311,10 +312,12 @@ class Pipeline:
             self._begin_calls(lane, sink, deliveries)
         return lane.busy > 0
 
-    def _work_beside(self, lane: Lane) -> None:
+    def _work_beside(self, lane: Lane, sink: Sink | None) -> None:
         """The lane's deliveries are not calls of this kind any more, while some calls are out: they need not wait for
         those, unless the target is probed, which gets one call at a time."""
         waits = (lane.ready or lane.more) and lane.busy and not self._pacing.probed(lane)
+        if sink is not None and lane.busy >= self._pacing.calls(lane, sink):
+            return  # no turn before one of the calls is back
         if waits and lane.workers == 1 and self._tasks is not None:
             lane.workers += 1
             self._tasks.start_soon(self._work, lane)
@@ -359,7 +362,8 @@ class Pipeline:
     ) -> None:
         """A call has come back; `begun` has what it has in common with others, and when it began."""
         calling = lane.calling
-        assert calling is not None, "a lane is looked after as long as calls are out"
+        if calling is None:
+            return  # the data path was cancelled with calls out: their rows stand, and are tried again
         made, started = begun
         failed_ms = None
         if not isinstance(outcome, Delivered):
@@ -436,7 +440,11 @@ class Pipeline:
         batch = self._outcomes(lane, tried)
         if not await self._written(lane, batch):
             all_of_them = [one for some in tried.values() for one in some]
-            local = any(_is_local(outcome) for _, _, outcome in all_of_them)
+            outcomes = [one[2] for one in all_of_them]
+            effects = [one.effects for one in outcomes if isinstance(one, Delivered) and one.effects is not None]
+            local = bool(effects)
+            for part in (batch, *effects) if local else ():
+                part.failed = True  # none is written again: what they would have brought is made anew
             await self._write_again(lane, batch, [one[0] for one in all_of_them], local=local)
 
     async def _written(self, lane: Lane, batch: Batch) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from router import archive_rows, attempt_counts, limits
+from router import archive_rows, attempt_counts, limits, log
 from router.archive_rows import ArchiveRows, Tally
 from router.attempts import Attempts
 from router.bus_log import BusLog
@@ -32,7 +32,7 @@ from router.core.ruletable import MalformedDetail
 from router.core.ruletable_lookup import TooManySteps
 from router.lanes import Delivery, Lane, LaneName, Lanes, encoded, origin_of
 from router.metrics import BusCounters, Metrics
-from router.sinks.base import Accepted, Attempt, Delivered, DepositSink, Outcome
+from router.sinks.base import BUG, Accepted, Attempt, Delivered, DepositSink, Outcome
 from router.sources.outcome import MALFORMED_DETAIL, Refused, Taken
 from router.store.base import Batch, Store, Table, key64
 from router.trace import Planned, Settled, Trace, planned
@@ -252,7 +252,7 @@ class Planner:
         batch, lane = plan.batch, line.lane
         make, target = self._attempts.attempt, line.target
         made = [make(lane, target, accepted) for accepted, _ in line.at_once]
-        deposited = iter(line.sink.deposit([one for one in made if isinstance(one, Attempt)], batch))
+        deposited = iter(self._deposited(lane, line.sink, [one for one in made if isinstance(one, Attempt)], batch))
         tried: list[tuple[Accepted, bytes, Attempt, Outcome]] = []
         for (accepted, sequence), attempt in zip(line.at_once, made, strict=True):
             if isinstance(attempt, Attempt) and isinstance(outcome := next(deposited), Delivered):
@@ -273,6 +273,15 @@ class Planner:
                 self._metrics, lane, count, counters, took_ms=self._world.now_ms() - began_ms
             )
         )
+
+    def _deposited(self, lane: Lane, sink: DepositSink, attempts: list[Attempt], batch: Batch) -> list[Outcome]:
+        """A sink's bug must not refuse the events, nor what comes with them: they go the ordinary way."""
+        try:
+            return sink.deposit(attempts, batch) if attempts else []
+        except Exception:  # noqa: BLE001 - loud, counted and tried again, as in `pipeline`
+            self._metrics.sink_bugs += 1
+            log.exception("sink.bug", sink=sink.kind, rule=lane.name.rule_arn, target=lane.name.target_id)
+            return [BUG] * len(attempts)
 
     def _leave_for_later(self, plan: _Plan, line: _Line, accepted: Accepted, sequence: bytes) -> None:
         body = encoded(accepted)

@@ -69,7 +69,7 @@ class Deduplication:
         self._drop_failed()
         key = self._key(scoped)
         held = self._held.get(key)
-        if held is not None and held.row.id == scoped:
+        if held is not None and held.row.id == scoped and not held.batch.failed:
             return held.row.stored if held.batch is batch else PENDING
         value = self._store.get(Table.MESSAGES, key)
         if value is not None:

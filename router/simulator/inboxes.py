@@ -74,7 +74,7 @@ class Inboxes:
         """Deleted and purged inboxes whose rows are to be removed, by number."""
         self._next_number = 1
         self._tallies_on_disk = False
-        self._arrival: Arrival | None = None
+        self._arrivals: dict[int, Arrival] = {}
         self._ids: list[str] = []
         self._changes = asyncio.Lock()
         self.removals = asyncio.Event()
@@ -238,16 +238,16 @@ class Inboxes:
 
     def _arriving(self, batch: Batch, inbox: Inbox) -> Arrival:
         """The one record of what `batch` brings to `inbox`; its callback runs when the batch is durable."""
-        arrival = self._arrival
-        if arrival is None or arrival.batch is not batch or arrival.inbox is not inbox:
-            arrival = self._arrival = Arrival(batch, inbox, self.store, self.world)
+        arrival = self._arrivals.get(inbox.number)
+        if arrival is None or arrival.batch is not batch:
+            arrival = self._arrivals[inbox.number] = Arrival(batch, inbox, self.store, self.world)
             self._untally(batch)
             batch.then(partial(self._arrived, arrival))
         return arrival
 
     def _arrived(self, arrival: Arrival) -> None:
-        if self._arrival is arrival:
-            self._arrival = None
+        if self._arrivals.get(arrival.inbox.number) is arrival:
+            del self._arrivals[arrival.inbox.number]
         arrival.durable()
 
     def _untally(self, batch: Batch) -> None:

@@ -135,9 +135,9 @@ class KinesisInboxSink(InboxSink):
         if attempt.target.kinesis_parameters is not None:
             try:
                 path = compile_path(attempt.target.kinesis_parameters.partition_key_path)
-            except InvalidPath as error:
+                found = get_json(path, envelope(accepted.event))
+            except (InvalidPath, msgspec.DecodeError) as error:
                 return Rejected("INVALID_PARAMETER", f"PartitionKeyPath: {error}")
-            found = get_json(path, envelope(accepted.event))
             key = found.decode() if isinstance(found, bytes) else "{}"
         return Draft(
             attempt.payload,

@@ -25,10 +25,13 @@ def value_of(text: str, event: Event) -> str:
     path = _path(text)
     if path is None:
         return text
-    found = get_json(path, envelope(event))
-    if not isinstance(found, bytes):
-        raise BadParameter(f"the event has nothing at {text}")
-    return msgspec.json.decode(found, type=str) if found[:1] == b'"' else found.decode()
+    try:
+        found = get_json(path, envelope(event))
+        if not isinstance(found, bytes):
+            raise BadParameter(f"the event has nothing at {text}")
+        return msgspec.json.decode(found, type=str) if found[:1] == b'"' else found.decode()
+    except msgspec.DecodeError:  # JSON by its grammar, yet no text (`"\ud800"`)
+        raise BadParameter(f"the event has no text at {text}") from None
 
 
 def filled(block: Any, event: Event) -> Any:

@@ -71,13 +71,15 @@ class StoreFull(StoreError):
 class Batch:
     """Operations that become durable together, and what to do once they are."""
 
-    __slots__ = ("besides", "callbacks", "essential", "ops")
+    __slots__ = ("besides", "callbacks", "essential", "failed", "ops")
 
     def __init__(self, *, essential: bool = False) -> None:
         self.ops: list[tuple[int, bytes, bytes | None]] = []
         self.callbacks: list[Callable[[], None]] = []
         self.essential = essential
         """Essential batches (outcomes) may use the reserve that is kept when the store is full."""
+        self.failed = False
+        """Whether whoever committed it was refused and gave it up: nothing of it will ever be there."""
         self.besides: Batch | None = None
         """See `beside`. The store sets it to None when it leaves it out."""
 
