@@ -17,32 +17,14 @@ from typing import Any, Literal, Self
 import msgspec
 import uvloop
 
+from loadtest import sent_batch
+
 Outage = Literal["500", "refuse", "hang"]
 SPAWN = multiprocessing.get_context("spawn")
 
 
 class _Envelope(msgspec.Struct):
     id: str
-
-
-class _Entry(msgspec.Struct, rename="pascal"):
-    id: str
-    message_body: str
-
-
-class _Batch(msgspec.Struct, rename="pascal"):
-    entries: list[_Entry]
-
-
-class _Sent(msgspec.Struct, rename="pascal"):
-    id: str
-    message_id: str
-    m_d5_of_message_body: str = msgspec.field(name="MD5OfMessageBody", default="0" * 32)
-
-
-class _Answer(msgspec.Struct, rename="pascal"):
-    successful: list[_Sent]
-    failed: list[str] = []
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -54,9 +36,7 @@ class Stats(msgspec.Struct, frozen=True):
     calls_per_s_most: int
 
 
-_decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_encode = msgspec.json.Encoder().encode
 _FAULT = b'{"__type":"com.amazonaws.sqs#InternalFailure","message":"this queue is away"}'
 
 
@@ -147,7 +127,7 @@ class _QueueServer:
 
     def _took(self, body: bytes) -> bytes:
         now_ns = time.monotonic_ns()
-        entries = _decode_batch(body).entries
+        entries = sent_batch.read(body)
         arrived = self._arrived_ns
         for entry in entries:
             event_id = _decode_envelope(entry.message_body).id
@@ -155,7 +135,7 @@ class _QueueServer:
                 self._repeats += 1
             else:
                 arrived[event_id] = now_ns
-        return _encode(_Answer([_Sent(entry.id, entry.id) for entry in entries]))
+        return sent_batch.taken(entries)
 
 
 def _serve(pipe: Pipe, outage: Outage) -> None:

@@ -19,32 +19,13 @@ from typing import Any, Self
 
 import msgspec
 
+from loadtest import sent_batch
+
 
 class _Envelope(msgspec.Struct):
     id: str
 
 
-class _Entry(msgspec.Struct, rename="pascal"):
-    id: str
-    message_body: str
-
-
-class _Batch(msgspec.Struct, rename="pascal"):
-    entries: list[_Entry]
-
-
-class _Sent(msgspec.Struct, rename="pascal"):
-    id: str
-    message_id: str
-    m_d5_of_message_body: str = msgspec.field(name="MD5OfMessageBody", default="0" * 32)
-
-
-class _Answer(msgspec.Struct, rename="pascal"):
-    successful: list[_Sent]
-    failed: list[str] = []
-
-
-_decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -88,10 +69,10 @@ class _Server:
             return _encode(self.arrived_ns)
         now_ns = time.monotonic_ns()
         if b"SendMessageBatch" in head:
-            entries = _decode_batch(body).entries
+            entries = sent_batch.read(body)
             self._came([_decode_envelope(entry.message_body).id for entry in entries], self.queue, now_ns)
             await asyncio.sleep(self._delay_s)
-            return _encode(_Answer([_Sent(entry.id, entry.id) for entry in entries]))
+            return sent_batch.taken(entries)
         self._came([_decode_envelope(body).id], self.destination, now_ns)
         await asyncio.sleep(self._delay_s)
         return b""

@@ -24,8 +24,9 @@ def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: 
     write(name, {"medians": medians, "runs": runs, **facts})
 
 
-def write(name: str, results: Mapping[str, Any], *, folder: Path = RESULTS) -> Path:
-    """Write NAME.json into the folder: the results, and the interpreter, libraries and machine they are from."""
+def write(name: str, results: Mapping[str, Any], *, folder: Path | None = None) -> Path:
+    """Write NAME.json into the folder, by default loadtest/results: the results, and the interpreter, libraries and machine they are from."""
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     written = {
         **results,

@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 import uvloop
 
+from loadtest import sent_batch
 from loadtest.client import Connection, request
 from loadtest.hub import REGION
 from loadtest.outage_queue import SPAWN
@@ -57,26 +58,6 @@ class _Envelope(msgspec.Struct):
     detail: _Detail
 
 
-class _Entry(msgspec.Struct, rename="pascal"):
-    id: str
-    message_body: str
-
-
-class _Batch(msgspec.Struct, rename="pascal"):
-    entries: list[_Entry]
-
-
-class _Sent(msgspec.Struct, rename="pascal"):
-    id: str
-    message_id: str
-    m_d5_of_message_body: str = msgspec.field(name="MD5OfMessageBody", default="0" * 32)
-
-
-class _Answer(msgspec.Struct, rename="pascal"):
-    successful: list[_Sent]
-    failed: list[str] = []
-
-
 class _Message(msgspec.Struct, rename="pascal"):
     body: str
     receipt_handle: str
@@ -86,10 +67,8 @@ class _Received(msgspec.Struct, rename="pascal"):
     messages: list[_Message] = []
 
 
-_decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_received = msgspec.json.Decoder(_Received).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class _TargetServer:
@@ -138,10 +117,10 @@ class _TargetServer:
 
     def _answer(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
         if b"SendMessageBatch" in head:
-            sent = _decode_batch(body).entries
+            sent = sent_batch.read(body)
             for entry in sent:
                 self._tallies["ledger"].add(_decode_envelope(entry.message_body).detail.number)
-            return b"200 OK", _encode(_Answer([_Sent(entry.id, entry.id) for entry in sent]))
+            return b"200 OK", sent_batch.taken(sent)
         if head.startswith(b"POST /refusing"):
             return b"403 Forbidden", b""
         self._tallies["webhook"].add(_decode_envelope(body).detail.number)
