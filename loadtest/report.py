@@ -25,7 +25,8 @@ def report(name: str, headline: str, runs: Sequence[dict[str, float]], **facts: 
 
 
 def write(name: str, results: Mapping[str, Any], *, folder: Path | None = None) -> Path:
-    """Write NAME.json into the folder, by default loadtest/results: the results, and the interpreter, libraries and machine they are from."""
+    """Write NAME.json into the folder, by default loadtest/results: the results, and the interpreter, libraries and
+    machine they are from."""
     folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     written = {
