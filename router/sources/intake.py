@@ -289,7 +289,8 @@ class Intake:
     ) -> list[Taken | Refused]:
         """The events of a queue's messages: for each message its (JSON text, id) pairs. A message is taken whole, or
         refused whole with the first thing that is wrong with it; one outcome for each message."""
-        read = [self._message(location, bus, trusted, message) for message in messages]
+        doors: _Doors = {}
+        read = [self._message(location, bus, message, trusted=trusted, doors=doors) for message in messages]
         flat = [item for items in read if not isinstance(items, Refused) for item in items]
         taken = iter(await self._pipeline.accept(flat)) if flat else iter(())
         outcomes: list[Taken | Refused] = []
@@ -305,14 +306,14 @@ class Intake:
         return outcomes
 
     def _message(
-        self, location: Location, bus: str, trusted: bool, message: Sequence[tuple[bytes, str]]
+        self, location: Location, bus: str, message: Sequence[tuple[bytes, str]], *, trusted: bool, doors: _Doors
     ) -> list[Incoming] | Refused:
         items: list[Incoming] = []
         for body, event_id in message:
             item = (
                 self._service_event(location, body, event_id, bus=bus, keep_origin=True)
                 if trusted
-                else self._message_entry(location, bus, body, event_id, alone=len(message) == 1)
+                else self._message_entry(location, bus, body, event_id, alone=len(message) == 1, doors=doors)
             )
             if isinstance(item, Refused):
                 return item
@@ -326,27 +327,32 @@ class Intake:
         return items
 
     def _message_entry(
-        self, location: Location, bus: str, body: bytes, event_id: str, *, alone: bool
+        self, location: Location, bus: str, body: bytes, event_id: str, *, alone: bool, doors: _Doors
     ) -> Incoming | Refused:
-        """`alone`: the message has no other event, and its detail may be checked where it is matched."""
+        """`alone`: the message has no other event, and its detail may be checked where it is matched. `doors` are those
+        of all messages that are read together."""
         try:
             entry = _decode_entry(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return Refused("InvalidArgument", f"The message's entry is not a PutEvents entry: {error}")
         if _size(entry) >= self._bytes_max:
             return Refused("InvalidArgument", "Total size of the entries in the request is over the limit.")
-        doors = self._doors(location, [entry], bus)
-        (item,) = self._checked(location, [entry], [event_id], doors=doors)
+        name = entry.event_bus_name
+        if name not in doors:
+            doors |= self._doors(location, [entry], bus)
+        door = doors[name]
+        item = _checked(location, entry, event_id, iso_seconds(self._world.now_ms()), door, None)
         if isinstance(item, Refused):
             return item
+        assert isinstance(door, _Door), "nothing gets past a door that refuses"
         if alone:
-            checked = self._read_for_nobody(item)
+            checked = item if door.bus is not None else self._read_for_nobody(item)
             if isinstance(checked, Refused):
                 return checked
         elif not _is_taken_by_tables(item.event):
             return MALFORMED_DETAIL
         try:
-            self._authorize_all(Principal(location.account), location, [entry], doors)
+            self._authorize_all(Principal(location.account), location, [entry], {name: door})
         except AccessDeniedException as error:
             return Refused(error.code, error.message)
         return item
