@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.faults import REACHED
 from tests.simulation.run import EVENTS_MIN, Report, Run
 
-SEEDS = range(200)
+SEEDS = (*range(200), 285)  # the last one for what is rare: deliveries that age out while their target is probed
 ROOT = Path(__file__).resolve().parents[2]
 
 
